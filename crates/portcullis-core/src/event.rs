@@ -1,0 +1,359 @@
+//! The whole vocabulary between the engine and the program, on one page: what comes out ([`Action`]), and what is
+//! written down ([`Record`]).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::net::{Prefix, Protocol};
+use crate::policy::Block;
+use crate::time::Wall;
+
+/// What the program must do now. Closed and typed: nothing in here is ever interpreted as a text.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Put these into the kernel in one batch, replacing the time-out of those that are there; answer with
+    /// `Engine::enforced`.
+    Enforce(Vec<Block>),
+    /// Take these out of the kernel; one that is not there is no fault.
+    Release(Vec<Prefix>),
+    /// Never drop these, whatever the sets say: the allow list as it is now, whole.
+    Allow(Vec<Allowance>),
+    /// Write this down.
+    Record(Record),
+}
+
+/// One entry of the allow list as the kernel holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Who.
+    pub prefix: Prefix,
+    /// How long from now; `None` is for ever.
+    pub remaining: Option<Duration>,
+}
+
+/// The end of a ban or an allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Until {
+    /// It ends then.
+    At(Wall),
+    /// It has no end; an operator said so by this word.
+    Ever,
+}
+
+/// Number of a ban or a scan, unique within one store; printed as `b-7f3a` or `s-7f3a`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub u64);
+
+/// How a contact looks, as the field names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A SYN; refused, unanswered or half-open.
+    Syn,
+    /// A finished handshake.
+    Connect,
+    /// FIN alone.
+    Fin,
+    /// No flag at all.
+    Null,
+    /// FIN, PSH and URG.
+    Xmas,
+    /// FIN and ACK outside any connection.
+    Maimon,
+    /// A datagram.
+    Udp,
+    /// An SCTP INIT.
+    Sctp,
+    /// Any other mix of flags that no stack sends.
+    Flags,
+}
+
+impl Kind {
+    /// Every kind, in the order in which records list them.
+    pub const ALL: [Kind; 9] = [
+        Kind::Syn,
+        Kind::Connect,
+        Kind::Fin,
+        Kind::Null,
+        Kind::Xmas,
+        Kind::Maimon,
+        Kind::Udp,
+        Kind::Sctp,
+        Kind::Flags,
+    ];
+
+    /// The name in records (`interfaces`: `kinds`).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Syn => "syn",
+            Kind::Connect => "connect",
+            Kind::Fin => "fin",
+            Kind::Null => "null",
+            Kind::Xmas => "xmas",
+            Kind::Maimon => "maimon",
+            Kind::Udp => "udp",
+            Kind::Sctp => "sctp",
+            Kind::Flags => "flags",
+        }
+    }
+}
+
+/// The outline of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Several ports of one address.
+    Vertical,
+    /// One port of several addresses.
+    Horizontal,
+    /// Several ports of several addresses.
+    Block,
+}
+
+impl Shape {
+    /// The name in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Shape::Vertical => "vertical",
+            Shape::Horizontal => "horizontal",
+            Shape::Block => "block",
+        }
+    }
+}
+
+/// What was decided about a scanner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is banned.
+    Block,
+    /// It would have been banned, had the mode been `enforce`.
+    Observe,
+    /// It may not be banned, for this reason.
+    Protected(Protection),
+}
+
+/// Why an address may never be blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protection {
+    /// An address of this host.
+    Own,
+    /// A default gateway.
+    Gateway,
+    /// A configured resolver.
+    Resolver,
+    /// The allow list of the configuration.
+    Allowed,
+    /// Allowed by an operator while running.
+    AllowedByHand,
+    /// Unspecified, loopback, multicast or broadcast: nobody's own address.
+    Special,
+}
+
+impl Protection {
+    /// For people: completes "… is".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Protection::Own => "an address of this host",
+            Protection::Gateway => "a default gateway",
+            Protection::Resolver => "a configured resolver",
+            Protection::Allowed => "on the configured allow list",
+            Protection::AllowedByHand => "allowed by hand",
+            Protection::Special => "a special address (unspecified, loopback, multicast or broadcast)",
+        }
+    }
+}
+
+/// Where a ban comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The judge found a scan.
+    Scan(Id),
+    /// An operator, with his reason where he gave one.
+    Operator {
+        /// His words, escaped before they are shown.
+        why: String,
+    },
+    /// It stood in the kernel's sets when the program looked, and the store did not know it.
+    FoundInForce,
+}
+
+impl Cause {
+    /// Whether nobody asked for it by hand.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        matches!(self, Cause::Scan(_))
+    }
+}
+
+/// Something worth writing down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// When it happened.
+    pub time: Wall,
+    /// What happened.
+    pub what: What,
+}
+
+/// What a record tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// A scanner was found, or (with `is_ended`) has gone quiet.
+    Scan(Scan),
+    /// A ban is in force (or could not be put in force).
+    Ban(Ban),
+    /// A ban has ended.
+    Unban {
+        /// Which.
+        id: Id,
+        /// Whose.
+        prefix: Prefix,
+        /// How it came to its end.
+        why: Ending,
+    },
+    /// An operator allowed, or no longer allows, a prefix.
+    Allow {
+        /// Whom.
+        prefix: Prefix,
+        /// Until when; `None` where the allowance was taken back.
+        until: Option<Until>,
+    },
+    /// A block was asked for and refused.
+    Refused {
+        /// Of whom.
+        prefix: Prefix,
+        /// Because of whom.
+        protected: Prefix,
+        /// Why that one is protected.
+        why: Protection,
+    },
+    /// Something of ours was missing from the kernel and has been put back.
+    Repair {
+        /// How many bans were put back.
+        bans: usize,
+    },
+    /// Something went wrong that a person should know.
+    Fault(Fault),
+}
+
+/// One source that was found scanning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scan {
+    /// The scan's number.
+    pub id: Id,
+    /// One address.
+    pub source: IpAddr,
+    /// What was judged: the address, or the /64 that it lies in.
+    pub prefix: Prefix,
+    /// Which transports, sorted.
+    pub protocols: Vec<Protocol>,
+    /// Which kinds, sorted.
+    pub kinds: Vec<Kind>,
+    /// The outline.
+    pub shape: Shape,
+    /// How many own addresses were probed.
+    pub targets: usize,
+    /// The distinct ports, sorted; cut at `PORTS_KEPT`.
+    pub ports: Vec<u16>,
+    /// How many probes counted.
+    pub probes: u64,
+    /// The first of them.
+    pub first: Wall,
+    /// The last of them.
+    pub last: Wall,
+    /// What was decided.
+    pub decision: Decision,
+    /// How long the ban is, or would be.
+    pub ban: Option<Duration>,
+    /// Whether this is the last word on a scan that was reported before.
+    pub is_ended: bool,
+}
+
+/// One ban, as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ban {
+    /// Its number.
+    pub id: Id,
+    /// Whose.
+    pub prefix: Prefix,
+    /// Why.
+    pub cause: Cause,
+    /// Since when.
+    pub since: Wall,
+    /// Until when.
+    pub until: Until,
+    /// How far it has got.
+    pub state: BanState,
+    /// Which time this is for the prefix, from 1.
+    pub times: u32,
+}
+
+/// How far a ban has got on its way into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BanState {
+    /// Sent, not yet acknowledged.
+    Pending,
+    /// Acknowledged by the kernel, and in the store.
+    InForce,
+    /// Acknowledged by the kernel, not yet in the store.
+    Unsaved,
+    /// Refused by the kernel; it is tried again.
+    Failed,
+}
+
+impl BanState {
+    /// The words in records and lists.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            BanState::Pending => "pending",
+            BanState::InForce => "in force",
+            BanState::Unsaved => "in force, unsaved",
+            BanState::Failed => "not in force",
+        }
+    }
+}
+
+/// How a ban came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its time was over.
+    Expired,
+    /// An operator took it back.
+    Operator,
+    /// Blocking was switched off, and it was an automatic one.
+    Observe,
+    /// It has become protected since.
+    Protected,
+    /// The ledger was full, and it was the next to end anyway.
+    Evicted,
+    /// A longer or wider ban took its place.
+    Replaced,
+}
+
+impl Ending {
+    /// The word in records.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Ending::Expired => "expired",
+            Ending::Operator => "by hand",
+            Ending::Observe => "observing now",
+            Ending::Protected => "protected now",
+            Ending::Evicted => "ledger full",
+            Ending::Replaced => "replaced",
+        }
+    }
+}
+
+/// Something went wrong that a person should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The kernel refused bans; they are tried again.
+    NotEnforced {
+        /// How many.
+        bans: usize,
+        /// The kernel's answer, for people.
+        answer: String,
+    },
+}

@@ -1,0 +1,170 @@
+//! Bytes to packets: the first station. Never panics, never allocates for a packet (only a fragment may open a
+//! bounded table entry), and refuses by a counted [`Refusal`], which is a reason and not an error.
+//!
+//! Called by the engine for live frames and for captures alike; [`Decoder::decode`] is the door.
+
+use std::net::IpAddr;
+
+/// What stands at the start of a frame's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// IEEE 802.3 header, perhaps with 802.1Q / 802.1ad tags behind it.
+    Ethernet,
+    /// Linux cooked capture, version 1 (`LINKTYPE_LINUX_SLL`, 113).
+    CookedV1,
+    /// Linux cooked capture, version 2 (`LINKTYPE_LINUX_SLL2`, 276).
+    CookedV2,
+    /// An IPv4 or IPv6 header at once, told apart by its version (`LINKTYPE_RAW`, 101).
+    RawIp,
+    /// BSD loopback: four bytes of address family in either byte order (`LINKTYPE_NULL`, 0, and `_LOOP`, 108).
+    Null,
+    /// The kernel has taken the link header off and told the EtherType (`AF_PACKET`, `SOCK_DGRAM`).
+    Network {
+        /// In host byte order: 0x0800, 0x86dd, or a VLAN tag's where an inner tag is left.
+        ethertype: u16,
+    },
+}
+
+/// What is known of a frame's transport checksum before looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksums {
+    /// Nothing: verify what can be verified.
+    Verify,
+    /// Somebody has verified it already (`TP_STATUS_CSUM_VALID`).
+    Valid,
+    /// The sender left it unfinished because no wire was to be crossed (`TP_STATUS_CSUMNOTREADY`).
+    Unfinished,
+}
+
+/// One frame as it was captured.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// What the bytes begin with.
+    pub link: Link,
+    /// The captured bytes, perhaps fewer than were on the wire.
+    pub bytes: &'a [u8],
+    /// How many bytes were on the wire, counted as `bytes` counts.
+    pub wire_length: usize,
+    /// What is known of the transport checksum.
+    pub checksums: Checksums,
+}
+
+/// A packet, as far as judging needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Who claims to have sent it (never IPv4-mapped).
+    pub source: IpAddr,
+    /// Whom it is for (never IPv4-mapped).
+    pub destination: IpAddr,
+    /// Time to live or hop limit.
+    pub hop_limit: u8,
+    /// Whether an IPv4 header carries options (header longer than 20 bytes).
+    pub has_ip_options: bool,
+    /// Whether it came in fragments.
+    pub is_fragmented: bool,
+    /// The transport.
+    pub transport: Transport<'a>,
+}
+
+/// What an IP packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport<'a> {
+    /// RFC 9293.
+    Tcp(Tcp),
+    /// RFC 768.
+    Udp {
+        /// Sender's port.
+        source_port: u16,
+        /// Receiver's port.
+        destination_port: u16,
+        /// The datagram's content, as far as it was captured.
+        payload: &'a [u8],
+    },
+    /// RFC 9260.
+    Sctp {
+        /// Sender's port.
+        source_port: u16,
+        /// Receiver's port.
+        destination_port: u16,
+        /// 0 on INIT; otherwise the number that the receiver chose.
+        verification_tag: u32,
+        /// Type of the first chunk: 1 INIT, 2 INIT ACK, 6 ABORT, 10 COOKIE ECHO.
+        first_chunk: u8,
+    },
+    /// RFC 792 and RFC 4443; the packet's family tells which.
+    Icmp {
+        /// ICMP or ICMPv6 type.
+        kind: u8,
+        /// Its code.
+        code: u8,
+        /// The packet that an error message complains of.
+        quoted: Option<Quoted>,
+    },
+    /// Anything else, by IP protocol number.
+    Other(u8),
+}
+
+/// The TCP header's fields that matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Sender's port.
+    pub source_port: u16,
+    /// Receiver's port.
+    pub destination_port: u16,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number, meaningful only with ACK.
+    pub acknowledgement: u32,
+    /// The flag byte.
+    pub flags: TcpFlags,
+    /// Bytes behind the header as the IP header tells, 0 where it came in fragments.
+    pub payload_length: usize,
+}
+
+/// The flag byte of a TCP header (RFC 9293 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// No more data from sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// Push.
+    pub const PSH: u8 = 0x08;
+    /// Acknowledgement field is significant.
+    pub const ACK: u8 = 0x10;
+    /// Urgent pointer field is significant.
+    pub const URG: u8 = 0x20;
+    /// The six flags of RFC 793; ECE and CWR (RFC 3168) are left out.
+    pub const CLASSIC: u8 = 0x3f;
+
+    /// The six classic flags alone.
+    #[must_use]
+    pub fn classic(self) -> u8 {
+        self.0 & Self::CLASSIC
+    }
+
+    /// Whether all of `flags` are set.
+    #[must_use]
+    pub fn has(self, flags: u8) -> bool {
+        self.0 & flags == flags
+    }
+}
+
+/// The packet inside an ICMP error, as far as it was quoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Its sender: where the error was sent to.
+    pub source: IpAddr,
+    /// Whom it was for.
+    pub destination: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Sender's port, for TCP, UDP and SCTP.
+    pub source_port: u16,
+    /// Receiver's port.
+    pub destination_port: u16,
+}

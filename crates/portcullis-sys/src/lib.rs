@@ -1,0 +1,3 @@
+//! Every kernel interface that portcullis uses, behind a safe API.
+//!
+//! The only crate with `unsafe`; each block says why it holds. Nothing here decides anything.

@@ -1,0 +1,126 @@
+//! What the administrator wants: one typed [`Config`], whichever file it was read from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portcullis_core::net::{PortSet, Prefix};
+
+/// Everything that can be configured. Each reader (TOML, old PortSentry files) produces this and nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[watch]`
+    pub watch: Watch,
+    /// `[judge]`
+    pub judge: Judge,
+    /// `[respond]`
+    pub respond: Respond,
+    /// `[protect]`
+    pub protect: Protect,
+    /// `[record]`
+    pub record: Record,
+    /// `[control]`
+    pub control: Control,
+}
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// Names of interfaces; empty is every interface that is up, less the loopback.
+    pub interfaces: Vec<String>,
+    /// TCP (and SCTP) ports where a probe counts.
+    pub tcp: PortSet,
+    /// UDP ports where a probe counts.
+    pub udp: PortSet,
+    /// How packets are seen.
+    pub engine: EngineChoice,
+    /// Size of the packet ring in MiB, 1 to 1024.
+    pub ring_mib: u32,
+}
+
+/// How packets are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The ring, or nothing: `auto` never opens a port.
+    Auto,
+    /// A packet ring on AF_PACKET.
+    Ring,
+    /// Plain sockets on the watched ports.
+    Listen,
+}
+
+/// When a source is a scanner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judge {
+    /// What is counted, and how much of it is a scan.
+    pub trigger: Trigger,
+    /// Within which time, 1 s to 24 h.
+    pub window: Duration,
+    /// How many sources are remembered at once, 1,024 to 1,048,576.
+    pub sources: usize,
+}
+
+/// PortSentry's rule: so many, and it is a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// So many distinct ports, 1 to 64.
+    Ports(u32),
+    /// So many probes, 1 to 64.
+    Probes(u32),
+}
+
+/// What is done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Respond {
+    /// Whether anything is done at all.
+    pub mode: Mode,
+    /// How long a first ban lasts; `None` is for ever.
+    pub ban: Option<Duration>,
+    /// By what each return multiplies it, 1 to 100.
+    pub growth: f64,
+    /// No ban gets longer than this.
+    pub ban_max: Duration,
+    /// How long a source must stay away to count as new.
+    pub memory: Duration,
+    /// Whether bans stay in the kernel when the program stops.
+    pub keep_on_stop: bool,
+}
+
+/// Whether bans are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Only tell what would have been done.
+    Observe,
+    /// Do it.
+    Enforce,
+}
+
+/// Who is never blocked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Protect {
+    /// The allow list.
+    pub allow: Vec<Prefix>,
+    /// Interfaces whose traffic is not judged.
+    pub interfaces: Vec<String>,
+    /// Whether default gateways are protected.
+    pub gateways: bool,
+    /// Whether the resolvers of `/etc/resolv.conf` are protected.
+    pub resolvers: bool,
+}
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The directory of the store.
+    pub state: PathBuf,
+}
+
+/// Who may speak with the running program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// The control socket.
+    pub socket: PathBuf,
+    /// The group that may read.
+    pub group: String,
+    /// Users who may change things, beside root.
+    pub operators: Vec<String>,
+}

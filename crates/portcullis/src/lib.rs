@@ -1,0 +1,9 @@
+//! The program around the engine: it captures, asks the kernel, carries out what the engine decided, writes it down
+//! and answers the operator.
+
+pub mod config;
+
+/// Runs the program with the process's arguments.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

@@ -1,0 +1,5 @@
+//! The program: see `lib.rs` for its rooms.
+
+fn main() -> std::process::ExitCode {
+    portcullis::main()
+}

@@ -1,0 +1,3 @@
+//! Everything that is done twice in this project.
+
+fn main() {}
