@@ -3,7 +3,85 @@
 //!
 //! Called by the engine for live frames and for captures alike; [`Decoder::decode`] is the door.
 
+mod budget;
+#[cfg(any(test, feature = "build"))]
+pub mod build;
+mod checksum;
+mod extension;
+mod fragments;
+mod icmp;
+mod ipv4;
+mod ipv6;
+mod link;
+mod ranges;
+mod read;
+mod refusal;
+mod sctp;
+mod tcp;
+mod transport;
+mod udp;
+
 use std::net::IpAddr;
+
+pub use extension::MAXIMUM_EXTENSION_HEADERS;
+pub use fragments::{BYTES_KEPT, FragmentLimits};
+pub use link::MAXIMUM_VLAN_TAGS;
+pub use refusal::{Refusal, Refusals};
+
+use crate::time::Mono;
+use fragments::Fragments;
+use link::Version;
+
+/// Bytes to packets. Keeps the fragments of datagrams under way and counts what it refuses; everything else of a
+/// packet is forgotten with it.
+#[derive(Debug)]
+pub struct Decoder {
+    fragments: Fragments,
+    refusals: Refusals,
+}
+
+impl Decoder {
+    /// `secret` keys the table of fragments, so that no stranger can aim at a place in it; draw it at random.
+    #[must_use]
+    pub fn new(limits: FragmentLimits, secret: [u8; 16]) -> Decoder {
+        Decoder { fragments: Fragments::new(limits, &secret), refusals: Refusals::default() }
+    }
+
+    /// The packet in `frame`, or why there is none.
+    ///
+    /// A datagram in fragments gives one packet, by the frame that completes its transport header; the others are
+    /// [`Refusal::FragmentPending`] before and [`Refusal::FragmentRest`] afterwards. Its transport checksum is
+    /// verified if all of it has come by then. `now` matters to fragments only, and may step back.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the frame gave no packet. It is counted already.
+    #[inline]
+    pub fn decode<'a>(&'a mut self, now: Mono, frame: Frame<'a>) -> Result<Packet<'a>, Refusal> {
+        let outcome = match link::network(&frame) {
+            Ok((Version::V4, rest)) => ipv4::decode(&mut self.fragments, now, rest),
+            Ok((Version::V6, rest)) => ipv6::decode(&mut self.fragments, now, rest),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = outcome {
+            self.refusals.add(refusal);
+        }
+        outcome
+    }
+
+    /// How many frames were refused so far, by reason.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// How many fragmented datagrams lost their place in the table to others before they were told of. More than a
+    /// few mean that somebody floods with fragments, or that [`FragmentLimits::datagrams`] is too small.
+    #[must_use]
+    pub fn evicted_datagrams(&self) -> u64 {
+        self.fragments.evicted()
+    }
+}
 
 /// What stands at the start of a frame's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +155,8 @@ pub enum Transport<'a> {
         source_port: u16,
         /// Receiver's port.
         destination_port: u16,
-        /// The datagram's content, as far as it was captured.
+        /// The datagram's content, as far as it was captured; of one in fragments only what came with the first
+        /// [`BYTES_KEPT`] bytes.
         payload: &'a [u8],
     },
     /// RFC 9260.

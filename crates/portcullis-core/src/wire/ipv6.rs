@@ -1,0 +1,82 @@
+//! The IPv6 header (RFC 8200 §3), and the way over its extension headers to the transport.
+
+use super::extension::{self, Start};
+use super::fragments::{Datagram, Fragments, Piece};
+use super::link::Rest;
+use super::read::{array, ipv6_at};
+use super::transport::{self, Body, Extent, Proof};
+use super::{Checksums, Packet, Refusal};
+use crate::time::Mono;
+
+/// Bytes of the fixed header.
+const HEADER: usize = 40;
+
+#[inline]
+pub(super) fn decode<'a>(
+    fragments: &'a mut Fragments,
+    now: Mono,
+    rest: Rest<'a>,
+) -> Result<Packet<'a>, Refusal> {
+    let header = array::<HEADER>(rest.bytes, 0).ok_or_else(|| rest.shortage())?;
+    let &[first, _, _, _, l0, l1, next_header, hop_limit, ..] = header;
+    if first >> 4 != 6 {
+        return Err(Refusal::BadIpVersion);
+    }
+    let (Some(source), Some(destination)) = (ipv6_at(header, 8), ipv6_at(header, 24)) else {
+        return Err(Refusal::MappedAddress);
+    };
+    let told = usize::from(u16::from_be_bytes([l0, l1]));
+    let on_wire = rest.wire_length.saturating_sub(HEADER);
+    // Segments that the kernel has merged into more than 64 KiB ("BIG TCP") have a payload length of 0, and up to
+    // Linux 6.18 a jumbo option in front: those go with the jumbograms. They belong to connections that stand.
+    let is_merged = told == 0 && on_wire > usize::from(u16::MAX);
+    if told == 0 && next_header == 0 {
+        return Err(Refusal::Jumbogram);
+    }
+    let length = if is_merged { on_wire } else { told };
+    if length > on_wire {
+        return Err(Refusal::BadIpLength);
+    }
+    let payload = rest.bytes.get(HEADER..).unwrap_or_default();
+    let mut bytes = payload.get(..length).unwrap_or(payload);
+    let shortage = if bytes.len() < length { Refusal::Truncated } else { Refusal::TooShort };
+    let told_apart = |refusal| if refusal == Refusal::Truncated { shortage } else { refusal };
+
+    let mut chain = extension::walk(bytes, next_header, Start::BehindIpHeader).map_err(told_apart)?;
+    bytes = bytes.get(chain.length..).ok_or(shortage)?;
+    let mut length = length - chain.length;
+    let mut is_verifiable = rest.checksums == Checksums::Verify && !is_merged && !chain.is_under_way;
+    if let Some(fragment) = chain.fragment {
+        if fragment.offset != 0 || fragment.has_more {
+            let identification = fragment.identification;
+            return fragments.join(
+                now,
+                &Piece {
+                    datagram: Datagram { source, destination, identification, protocol: 0 },
+                    hop_limit,
+                    has_ip_options: false,
+                    first_header: chain.protocol,
+                    offset: fragment.offset,
+                    has_more: fragment.has_more,
+                    bytes,
+                    length,
+                    is_verifiable,
+                },
+            );
+        }
+        // An atomic fragment is whole by itself and never joined with others (RFC 6946).
+        chain = extension::walk(bytes, chain.protocol, Start::BehindFragmentHeader).map_err(told_apart)?;
+        if chain.fragment.is_some() {
+            return Err(Refusal::BadExtensionHeader);
+        }
+        bytes = bytes.get(chain.length..).ok_or(shortage)?;
+        length -= chain.length;
+        is_verifiable &= !chain.is_under_way;
+    }
+    let proof = if is_verifiable { Proof::Bytes } else { Proof::None };
+    let protocol = chain.protocol;
+    let body = Body { source, destination, protocol, bytes, extent: Extent::Plain(length), proof };
+    let transport = transport::decode(&body)?;
+    let is_fragmented = false;
+    Ok(Packet { source, destination, hop_limit, has_ip_options: false, is_fragmented, transport })
+}
