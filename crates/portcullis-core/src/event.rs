@@ -12,7 +12,7 @@ use crate::time::Wall;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Put these into the kernel in one batch, replacing the time-out of those that are there; answer with
-    /// `Engine::enforced`.
+    /// [`crate::engine::Engine::enforced`].
     Enforce(Vec<Block>),
     /// Take these out of the kernel; one that is not there is no fault.
     Release(Vec<Prefix>),
@@ -119,6 +119,16 @@ impl Shape {
             Shape::Block => "block",
         }
     }
+}
+
+/// Whether scanners are banned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Only tell what would have been done.
+    #[default]
+    Observe,
+    /// Do it.
+    Enforce,
 }
 
 /// What was decided about a scanner.
@@ -253,7 +263,7 @@ pub struct Scan {
     pub shape: Shape,
     /// How many own addresses were probed.
     pub targets: usize,
-    /// The distinct ports, sorted; cut at `PORTS_KEPT`.
+    /// The distinct ports, sorted; cut at [`crate::scan::incidents::PORTS_KEPT`].
     pub ports: Vec<u16>,
     /// How many probes counted.
     pub probes: u64,
@@ -263,8 +273,8 @@ pub struct Scan {
     pub last: Wall,
     /// What was decided.
     pub decision: Decision,
-    /// How long the ban is, or would be.
-    pub ban: Option<Duration>,
+    /// How long the ban is, or would be (`Some(None)` is for ever); `None` where there is none.
+    pub ban: Option<Option<Duration>>,
     /// Whether this is the last word on a scan that was reported before.
     pub is_ended: bool,
 }

@@ -4,10 +4,14 @@
 //! socket or a file, reads a clock, starts a thread or draws a random number, so a test can run a
 //! year in a second and the same packets always give the same verdict.
 //!
-//! The rooms stand in the order in which a packet walks through them.
+//! A packet walks through [`wire`], [`scan`], [`judge`], [`policy`] and [`ledger`]; [`engine`] leads it there.
 
+pub mod engine;
 pub mod event;
+pub mod judge;
+pub mod ledger;
 pub mod net;
 pub mod policy;
+pub mod scan;
 pub mod time;
 pub mod wire;

@@ -1,7 +1,10 @@
-//! What may be done to whom; only this room can build a [`Block`].
+//! What may be done to whom. The allow list has its last word here, and only this room can build a [`Block`].
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::event::Protection;
 use crate::net::Prefix;
 
 /// The right to block one prefix: made by policy alone, so that nobody passes the allow list by accident.
@@ -22,5 +25,264 @@ impl Block {
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.remaining
+    }
+}
+
+/// A block was refused, since this prefix is protected for this reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protected {
+    /// Whom it would have hit.
+    pub prefix: Prefix,
+    /// Why that may not be.
+    pub why: Protection,
+}
+
+/// The addresses that are ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Local {
+    /// Whatever a packet is for, it is for us: a capture that says nothing of its host.
+    #[default]
+    Any,
+    /// These.
+    Addresses(HashSet<IpAddr>),
+}
+
+/// What the host looks like from outside; told anew whenever it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Own addresses, of every interface.
+    pub local: Local,
+    /// Directly connected networks, whose members are judged one by one.
+    pub connected: Vec<Prefix>,
+    /// Default gateways of both families.
+    pub gateways: Vec<IpAddr>,
+    /// Resolvers of `/etc/resolv.conf`.
+    pub resolvers: Vec<IpAddr>,
+    /// Interfaces whose traffic is not judged, by index.
+    pub trusted: Vec<u32>,
+    /// Ports that the own stack chooses for outgoing connections, inclusive.
+    pub ephemeral: (u16, u16),
+}
+
+/// Linux's default of `net.ipv4.ip_local_port_range`.
+pub const EPHEMERAL: (u16, u16) = (32768, 60999);
+
+/// The rules.
+#[derive(Default)]
+pub struct Policy {
+    surroundings: Surroundings,
+    allow: Vec<Prefix>,
+    by_hand: Vec<Prefix>,
+}
+
+impl Policy {
+    /// What the host looks like.
+    #[must_use]
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// The host looks like this now.
+    pub fn surround(&mut self, surroundings: Surroundings) {
+        self.surroundings = surroundings;
+    }
+
+    /// The configured allow list is this now.
+    pub fn allow(&mut self, prefixes: Vec<Prefix>) {
+        self.allow = prefixes;
+    }
+
+    /// The allow list made by hand is this now.
+    pub fn allow_by_hand(&mut self, prefixes: Vec<Prefix>) {
+        self.by_hand = prefixes;
+    }
+
+    /// Whether a packet to `destination` is aimed at us.
+    #[must_use]
+    pub fn is_local(&self, destination: IpAddr) -> bool {
+        match &self.surroundings.local {
+            Local::Any => true,
+            Local::Addresses(own) => own.contains(&destination),
+        }
+    }
+
+    /// Whether a packet to `destination` may go to many (multicast, broadcast): then it is nobody's probe.
+    #[must_use]
+    pub fn is_for_many(&self, destination: IpAddr) -> bool {
+        destination.is_multicast()
+            || match destination {
+                IpAddr::V4(v4) => v4.is_broadcast() || self.is_directed_broadcast(destination),
+                IpAddr::V6(_) => false,
+            }
+    }
+
+    fn is_directed_broadcast(&self, destination: IpAddr) -> bool {
+        self.surroundings.connected.iter().any(|network| {
+            network.length() < 31
+                && network.contains(destination)
+                && destination_bits(destination) == last_of(network)
+        })
+    }
+
+    /// What a source is judged as: an IPv4 address, an IPv6 /64, but a single address on a directly connected
+    /// network and in fe80::/10, where scanner, gateway and victim share one /64.
+    #[must_use]
+    pub fn unit(&self, source: IpAddr) -> Prefix {
+        let is_near = match source {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(v6) => {
+                v6.is_unicast_link_local()
+                    || self.surroundings.connected.iter().any(|network| network.contains(source))
+            }
+        };
+        if is_near { Prefix::single(source) } else { Prefix::containing(source, 64) }
+    }
+
+    /// Who of the protected is inside `prefix`, or holds it.
+    #[must_use]
+    pub fn protected(&self, prefix: &Prefix) -> Option<Protected> {
+        if is_special(prefix) {
+            return Some(Protected { prefix: *prefix, why: Protection::Special });
+        }
+        let inside = |addresses: &[IpAddr], why| {
+            addresses
+                .iter()
+                .find(|address| prefix.contains(**address))
+                .map(|address| Protected { prefix: Prefix::single(*address), why })
+        };
+        let own = match &self.surroundings.local {
+            Local::Any => None,
+            Local::Addresses(own) if prefix.is_single() => own.get(&prefix.address()).copied(),
+            Local::Addresses(own) => own.iter().filter(|address| prefix.contains(**address)).min().copied(),
+        };
+        let listed = |list: &[Prefix], why| {
+            list.iter().find(|own| own.overlaps(prefix)).map(|own| Protected { prefix: *own, why })
+        };
+        own.map(|address| Protected { prefix: Prefix::single(address), why: Protection::Own })
+            .or_else(|| inside(&self.surroundings.gateways, Protection::Gateway))
+            .or_else(|| inside(&self.surroundings.resolvers, Protection::Resolver))
+            .or_else(|| listed(&self.allow, Protection::Allowed))
+            .or_else(|| listed(&self.by_hand, Protection::AllowedByHand))
+    }
+
+    /// The right to block `prefix` for so long, if nobody protected is touched.
+    ///
+    /// # Errors
+    /// The first one protected, and why.
+    pub fn block(&self, prefix: Prefix, remaining: Option<Duration>) -> Result<Block, Protected> {
+        match self.protected(&prefix) {
+            None => Ok(Block { prefix, remaining }),
+            Some(protected) => Err(protected),
+        }
+    }
+
+    /// What of `unit` may be blocked for the sake of `source`: all of it, or, where somebody protected shares it,
+    /// the one address.
+    #[must_use]
+    pub fn shrink(&self, unit: Prefix, source: IpAddr) -> Prefix {
+        if self.protected(&unit).is_none() { unit } else { Prefix::single(source) }
+    }
+}
+
+fn destination_bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn last_of(network: &Prefix) -> u128 {
+    let host_bits = network.full_length() - network.length();
+    let host_mask = 1u128.checked_shl(u32::from(host_bits)).map_or(u128::MAX, |bit| bit - 1);
+    destination_bits(network.address()) | host_mask
+}
+
+/// Addresses that are nobody's own (RFC 6890, RFC 4291 §2.5 and §2.7): blocking one would hit the host itself, or
+/// nobody. A prefix that contains one of them is as special.
+fn is_special(prefix: &Prefix) -> bool {
+    const SPECIAL: [(IpAddr, u8); 7] = [
+        (IpAddr::V4(std::net::Ipv4Addr::new(0, 0, 0, 0)), 8),
+        (IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 0)), 8),
+        (IpAddr::V4(std::net::Ipv4Addr::new(224, 0, 0, 0)), 4),
+        (IpAddr::V4(std::net::Ipv4Addr::BROADCAST), 32),
+        (IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 128),
+        (IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128),
+        (IpAddr::V6(std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
+    ];
+    SPECIAL.iter().any(|&(address, length)| Prefix::containing(address, length).overlaps(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let mut policy = Policy::default();
+        policy.surround(Surroundings {
+            local: Local::Addresses(["192.0.2.2", "2001:db8::2"].map(|a| a.parse().unwrap()).into()),
+            connected: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
+            gateways: vec!["192.0.2.1".parse().unwrap(), "2001:db8:1::1".parse().unwrap()],
+            resolvers: vec!["198.51.100.53".parse().unwrap()],
+            trusted: Vec::new(),
+            ephemeral: EPHEMERAL,
+        });
+        policy.allow(vec!["203.0.113.0/24".parse().unwrap()]);
+        policy
+    }
+
+    #[test]
+    fn no_protected_address_is_blocked_nor_a_prefix_that_contains_one() {
+        let policy = policy();
+        for (prefix, why) in [
+            ("192.0.2.2", Protection::Own),
+            ("192.0.0.0/16", Protection::Own),
+            ("192.0.2.1", Protection::Gateway),
+            ("2001:db8:1::/64", Protection::Gateway),
+            ("198.51.100.53", Protection::Resolver),
+            ("203.0.113.77", Protection::Allowed),
+            ("203.0.0.0/16", Protection::Allowed),
+            ("0.0.0.0", Protection::Special),
+            ("0.0.0.0/0", Protection::Special),
+            ("::/0", Protection::Special),
+            ("127.0.0.1", Protection::Special),
+            ("224.0.0.1", Protection::Special),
+            ("255.255.255.255", Protection::Special),
+            ("ff02::1", Protection::Special),
+        ] {
+            let refusal = policy.block(prefix.parse().unwrap(), None).unwrap_err();
+            assert_eq!(refusal.why, why, "{prefix}");
+        }
+        assert!(policy.block("198.51.100.7".parse().unwrap(), None).is_ok());
+    }
+
+    #[test]
+    fn near_sources_are_judged_one_by_one() {
+        let policy = policy();
+        for (source, unit) in [
+            ("198.51.100.7", "198.51.100.7/32"),
+            ("2001:db8:2::7", "2001:db8:2::/64"),
+            ("2001:db8::7", "2001:db8::7/128"),
+            ("fe80::1", "fe80::1/128"),
+        ] {
+            assert_eq!(policy.unit(source.parse().unwrap()).to_string(), unit);
+        }
+    }
+
+    #[test]
+    fn a_prefix_shrinks_until_nobody_protected_is_inside() {
+        let policy = policy();
+        let source = "2001:db8:1::bad".parse().unwrap();
+        assert_eq!(policy.shrink(policy.unit(source), source), Prefix::single(source));
+    }
+
+    #[test]
+    fn what_is_for_many_is_nobodys_probe() {
+        let policy = policy();
+        for destination in ["192.0.2.255", "255.255.255.255", "224.0.0.251", "ff02::1"] {
+            assert!(policy.is_for_many(destination.parse().unwrap()), "{destination}");
+        }
+        for destination in ["192.0.2.2", "2001:db8::2", "192.0.3.255"] {
+            assert!(!policy.is_for_many(destination.parse().unwrap()), "{destination}");
+        }
     }
 }

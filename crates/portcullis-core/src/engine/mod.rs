@@ -1,0 +1,486 @@
+//! The journey of a packet, from bytes to what is to be done. Pure: it is told the time and what the host looks
+//! like, asks one question ([`Host`]), and hands out [`Action`]s.
+//!
+//! The program calls [`Engine::frame`] for each packet, [`Engine::tick`] when [`Engine::next_timeout`] is due,
+//! carries out what [`Engine::poll_action`] gives, and reports how that went. What an operator may ask stands in
+//! [`operator`].
+
+mod counters;
+pub mod operator;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub use counters::Counters;
+
+use crate::event::{
+    Action, Allowance, Ban, BanState, Cause, Decision, Ending, Fault, Id, Mode, Protection, Record, What,
+};
+use crate::judge::trigger::{self, Trigger};
+use crate::judge::{Judge, Verdict};
+use crate::ledger::{Change, Held, Ledger, Past, Terms};
+use crate::net::{Endpoint, PortSet, Prefix, Protocol};
+use crate::policy::{Block, Policy, Surroundings};
+use crate::scan::answers::Answers;
+use crate::scan::classify;
+use crate::scan::incidents::Incidents;
+use crate::scan::sources::Secret;
+use crate::scan::{Contact, Probe, Weight};
+use crate::time::{Mono, Now};
+use crate::wire::{Decoder, FragmentLimits, Frame, Refusals};
+
+/// What the engine is configured to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// TCP and SCTP ports where a probe counts.
+    pub tcp: PortSet,
+    /// UDP ports where a probe counts.
+    pub udp: PortSet,
+    /// When a source is a scanner.
+    pub trigger: trigger::Settings,
+    /// Whether scanners are banned.
+    pub mode: Mode,
+    /// How long bans are.
+    pub terms: Terms,
+    /// The configured allow list.
+    pub allow: Vec<Prefix>,
+}
+
+/// Where the packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// From the wire, those for this host only; [`Host`] can be asked, and bans take effect.
+    Live,
+    /// From a capture, both directions; the packets themselves tell, and nothing takes effect.
+    Capture,
+}
+
+/// What the engine asks of its surroundings.
+pub trait Host {
+    /// Whether something of ours answers such a contact: a service, or a connection that stands.
+    fn presence(&mut self, contact: &Contact, freshness: Freshness) -> Presence;
+}
+
+/// How old an answer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// A second at most.
+    Recent,
+    /// Asked now: a ban hangs on it.
+    Fresh,
+}
+
+/// Whether something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A service or a connection.
+    Service,
+    /// Nothing.
+    Nothing,
+    /// It cannot be said; the contact does not count.
+    Unknown,
+}
+
+/// Scans under way at once while live; in a capture all are kept to its end.
+const INCIDENTS: usize = 4096;
+
+/// Scans kept of one capture.
+const INCIDENTS_OF_CAPTURE: usize = 65_536;
+
+/// The last sources that would have been banned, kept by address.
+const OBSERVED_KEPT: usize = 1024;
+
+/// The engine.
+pub struct Engine {
+    view: View,
+    settings: Settings,
+    decoder: Decoder,
+    answers: Answers,
+    judge: Box<dyn Judge>,
+    policy: Policy,
+    ledger: Ledger,
+    incidents: Incidents,
+    /// Allowed by hand, and until when (`None` is for ever).
+    allowances: BTreeMap<Prefix, Option<Mono>>,
+    observed: VecDeque<IpAddr>,
+    actions: VecDeque<Action>,
+    counters: Counters,
+    secret: Secret,
+}
+
+impl Engine {
+    /// An engine that remembers nothing. `secret` is drawn anew for each run of the program.
+    #[must_use]
+    pub fn new(settings: Settings, view: View, secret: Secret) -> Engine {
+        let (capacity, quiet) = match view {
+            View::Live => (INCIDENTS, Some(settings.trigger.window)),
+            View::Capture => (INCIDENTS_OF_CAPTURE, None),
+        };
+        let mut policy = Policy::default();
+        policy.allow(settings.allow.clone());
+        Engine {
+            view,
+            decoder: Decoder::new(FragmentLimits::default(), secret.0),
+            answers: Answers::default(),
+            judge: Box::new(Trigger::new(settings.trigger, secret)),
+            policy,
+            ledger: Ledger::new(settings.terms, secret),
+            incidents: Incidents::new(capacity, quiet),
+            allowances: BTreeMap::new(),
+            observed: VecDeque::new(),
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+            settings,
+            secret,
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Engine::tick`] is due; earlier or repeated ticks are harmless.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Mono> {
+        let allowance = self.allowances.values().flatten().min().copied();
+        let timeouts = [self.ledger.next_timeout(), self.answers.next_timeout(), allowance];
+        let incidents = self.incidents.next_timeout();
+        timeouts.into_iter().flatten().chain(incidents).min()
+    }
+
+    /// One packet, as it was captured on `interface` (0 for a capture).
+    pub fn frame(&mut self, now: Now, frame: Frame<'_>, interface: u32, host: &mut dyn Host) {
+        self.counters.packets += 1;
+        if self.policy.surroundings().trusted.contains(&interface) {
+            self.counters.trusted += 1;
+            return;
+        }
+        let Ok(packet) = self.decoder.decode(now.mono, frame) else { return };
+        if self.view == View::Capture {
+            self.answers.learn(&packet);
+        }
+        let contact = classify::contact(&packet, interface);
+        if self.view == View::Capture {
+            // What waited may be settled by this very packet, and must count before what follows it.
+            self.settle(now, host);
+        }
+        match contact {
+            Some(contact) => self.contact(now, contact, host),
+            None => self.counters.no_contact += 1,
+        }
+    }
+
+    /// One contact: from a packet, or from a socket that listened for it.
+    pub fn contact(&mut self, now: Now, contact: Contact, host: &mut dyn Host) {
+        let target = contact.target;
+        if self.policy.is_for_many(target.address) {
+            self.counters.for_many += 1;
+            return;
+        }
+        if !self.policy.is_local(target.address) {
+            self.counters.elsewhere += 1;
+            return;
+        }
+        let watched = match target.protocol {
+            Protocol::Tcp | Protocol::Sctp => &self.settings.tcp,
+            Protocol::Udp => &self.settings.udp,
+        };
+        if !watched.contains(target.port) {
+            self.counters.unwatched += 1;
+            return;
+        }
+        if self.view == View::Live && self.ledger.covering(contact.source).is_some() {
+            self.counters.banned += 1;
+            return;
+        }
+        let Some(weight) = classify::weight(&contact, self.policy.surroundings().ephemeral) else {
+            self.counters.late_answers += 1;
+            return;
+        };
+        if contact.is_proved_by_flags() {
+            self.count(Probe { contact, at: now, weight }, host);
+            return;
+        }
+        match (self.view, weight) {
+            (View::Capture, _) if self.answers.explains(&contact) => self.counters.to_services += 1,
+            (View::Capture, _) => self.answers.wait(now, contact),
+            (View::Live, weight) => match host.presence(&contact, Freshness::Recent) {
+                Presence::Service => self.counters.to_services += 1,
+                Presence::Unknown => self.counters.unknown += 1,
+                Presence::Nothing => self.count(Probe { contact, at: now, weight }, host),
+            },
+        }
+    }
+
+    /// Whatever is due: bans that end, scans that have gone quiet, contacts that have waited long enough.
+    pub fn tick(&mut self, now: Now, host: &mut dyn Host) {
+        if self.view == View::Capture {
+            self.settle(now, host);
+        }
+        for (ban, why) in self.ledger.expire(now) {
+            self.record(now, What::Unban { id: ban.id, prefix: ban.prefix, why });
+        }
+        let again = self.ledger.retry(now);
+        self.enforce(now, &again);
+        for scan in self.incidents.end_quiet(now.mono) {
+            self.record(now, What::Scan(scan));
+        }
+        self.end_allowances(now);
+    }
+
+    /// The capture is over: what still waits is decided, and every scan is reported.
+    pub fn finish(&mut self, now: Now, host: &mut dyn Host) {
+        let later = now.later(crate::scan::answers::PATIENCE);
+        self.settle(later, host);
+        for scan in self.incidents.end_all() {
+            self.record(later, What::Scan(scan));
+        }
+    }
+
+    /// The host looks like this now; bans of whoever is protected by it end.
+    pub fn surround(&mut self, now: Now, surroundings: Surroundings) {
+        if *self.policy.surroundings() == surroundings {
+            return;
+        }
+        self.policy.surround(surroundings);
+        self.lift_protected(now);
+    }
+
+    /// How the kernel answered an [`Action::Enforce`]: for each prefix nothing, or its complaint.
+    pub fn enforced(&mut self, now: Now, answers: &[(Prefix, Result<(), String>)]) {
+        let mut refused = 0;
+        let mut complaint = None;
+        for (prefix, answer) in answers {
+            if let Err(answer) = answer {
+                refused += 1;
+                complaint.get_or_insert_with(|| answer.clone());
+            }
+            // A ban that ended while it was under way must not stay.
+            if answer.is_ok() && self.ledger.remaining(now, prefix).is_none() {
+                self.actions.push_back(Action::Release(vec![*prefix]));
+                continue;
+            }
+            if let Some(ban) = self.ledger.acknowledge(now, prefix, answer.is_ok()) {
+                self.record(now, What::Ban(ban));
+            }
+        }
+        if let Some(answer) = complaint {
+            self.record(now, What::Fault(Fault::NotEnforced { bans: refused, answer }));
+        }
+    }
+
+    /// What the kernel held when a listing was begun at `listed`: what is missing goes in again, what was unknown is
+    /// adopted, unless policy forbids it.
+    pub fn compare(&mut self, now: Now, listed: Mono, held: &[Held]) {
+        let policy = &self.policy;
+        let difference =
+            self.ledger.compare(now, listed, held, |prefix, remaining| policy.block(prefix, remaining).ok());
+        for ban in difference.adopted {
+            self.record(now, What::Ban(ban));
+        }
+        if !difference.forbidden.is_empty() {
+            self.actions.push_back(Action::Release(difference.forbidden));
+        }
+        if !difference.missing.is_empty() {
+            self.enforce(now, &difference.missing);
+            self.record(now, What::Repair { bans: difference.missing.len() });
+        }
+    }
+
+    /// Bans and their past, as the store knew them; call once, before the first packet.
+    pub fn restore(
+        &mut self,
+        now: Now,
+        bans: &[(Ban, Option<Duration>)],
+        past: &[(Prefix, Past)],
+        held: &[Held],
+        next_id: u64,
+    ) {
+        self.ledger.begin_ids(next_id);
+        for (prefix, past) in past {
+            self.ledger.restore_past(now, *prefix, *past);
+        }
+        for (ban, length) in bans {
+            self.ledger.restore(now, ban, *length);
+        }
+        self.ledger.recognise(now, held);
+        self.compare(now, now.mono, held);
+        self.lift_protected(now);
+        if self.settings.mode == Mode::Observe {
+            self.lift_automatic(now);
+        }
+        let pending = self.ledger.pending();
+        self.enforce(now, &pending);
+    }
+
+    /// Up to `limit` changes that the store lacks.
+    pub fn changes(&mut self, now: Now, limit: usize) -> Vec<Change> {
+        self.ledger.changes(now, limit)
+    }
+
+    /// The store has (or has not) kept these.
+    pub fn saved(&mut self, changes: &[Change], is_kept: bool) {
+        self.ledger.saved(changes, is_kept);
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What the wire refused, by reason.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        self.decoder.refusals()
+    }
+
+    /// Judges what a capture has settled.
+    fn settle(&mut self, now: Now, host: &mut dyn Host) {
+        for settled in self.answers.settle(now.mono) {
+            let ephemeral = self.policy.surroundings().ephemeral;
+            let Some(weight) = classify::weight(&settled.contact, ephemeral) else { continue };
+            let is_silence_telling = settled.is_refused || self.answers.has_two_ways();
+            let weight = if is_silence_telling { weight } else { weight.max(Weight::Unanswered) };
+            self.count(Probe { contact: settled.contact, at: settled.at, weight }, host);
+        }
+    }
+
+    /// A probe: it adds to the scan that is under way, or is weighed.
+    fn count(&mut self, probe: Probe, host: &mut dyn Host) {
+        self.counters.count(probe.contact.kind);
+        let source = probe.contact.source;
+        match self.incidents.decision(source) {
+            // Its ban is over, and it has not stopped: that is a new scan.
+            Some(Decision::Block) if self.view == View::Live => {
+                if let Some(scan) = self.incidents.close(source) {
+                    self.record(probe.at, What::Scan(scan));
+                }
+            }
+            Some(_) => {
+                self.incidents.add(&probe);
+                return;
+            }
+            None => {}
+        }
+        let unit = self.policy.unit(source);
+        if self.judge.weigh(unit, &probe) == Verdict::Scanner {
+            self.accuse(probe.at, unit, source, host);
+        }
+    }
+
+    /// The judge says scanner: every counted port is asked afresh, then policy has its word.
+    fn accuse(&mut self, now: Now, unit: Prefix, source: IpAddr, host: &mut dyn Host) {
+        if self.withdraw_services(now, unit, host) == Verdict::Open {
+            return;
+        }
+        let evidence = self.judge.evidence(&unit).to_vec();
+        self.judge.forget(&unit);
+        let prefix = self.policy.shrink(unit, source);
+        let term = self.ledger.term(now, &prefix);
+        let id = self.ledger.next_id();
+        let decision = match (self.policy.block(prefix, term), self.settings.mode) {
+            (Err(protected), _) => Decision::Protected(protected.why),
+            (Ok(block), Mode::Enforce) => {
+                self.block(now, block, Cause::Scan(id));
+                Decision::Block
+            }
+            (Ok(_), Mode::Observe) => Decision::Observe,
+        };
+        let members: BTreeSet<IpAddr> = evidence.iter().map(|probe| probe.contact.source).collect();
+        for member in members {
+            let own: Vec<Probe> =
+                evidence.iter().filter(|probe| probe.contact.source == member).copied().collect();
+            self.counters.scans += 1;
+            if decision == Decision::Observe {
+                self.counters.would_have_banned += 1;
+                self.observed.push_back(member);
+                if self.observed.len() > OBSERVED_KEPT {
+                    self.observed.pop_front();
+                }
+            }
+            let ban = (!matches!(decision, Decision::Protected(_))).then_some(term);
+            for scan in self.incidents.begin(id, prefix, &own, decision, ban) {
+                self.record(now, What::Scan(scan));
+            }
+        }
+    }
+
+    /// Takes away the evidence of ports that a service has come to.
+    fn withdraw_services(&mut self, now: Now, unit: Prefix, host: &mut dyn Host) -> Verdict {
+        let asked: BTreeMap<Endpoint, Contact> = self
+            .judge
+            .evidence(&unit)
+            .iter()
+            .filter(|probe| !probe.contact.is_proved_by_flags())
+            .map(|probe| (probe.contact.target, probe.contact))
+            .collect();
+        for (endpoint, contact) in asked {
+            let has_service = match self.view {
+                View::Capture => self.answers.has_service(&endpoint),
+                View::Live => host.presence(&contact, Freshness::Fresh) != Presence::Nothing,
+            };
+            if has_service {
+                self.counters.withdrawn += 1;
+                if self.judge.withdraw(now.mono, &unit, endpoint) == Verdict::Open {
+                    return Verdict::Open;
+                }
+            }
+        }
+        Verdict::Scanner
+    }
+
+    /// Enters a ban and sends it on its way. In a capture nothing takes effect.
+    fn block(&mut self, now: Now, block: Block, cause: Cause) {
+        if self.view == View::Capture {
+            return;
+        }
+        let (_, evicted) = self.ledger.enter(now, block, cause);
+        if let Some((prefix, id)) = evicted {
+            self.actions.push_back(Action::Release(vec![prefix]));
+            self.record(now, What::Unban { id, prefix, why: Ending::Evicted });
+        }
+        self.actions.push_back(Action::Enforce(vec![block]));
+    }
+
+    /// Sends these bans to the kernel with the time that they have left.
+    fn enforce(&mut self, now: Now, prefixes: &[Prefix]) {
+        let blocks: Vec<Block> = prefixes
+            .iter()
+            .filter_map(|prefix| self.policy.block(*prefix, self.ledger.remaining(now, prefix)?).ok())
+            .collect();
+        if !blocks.is_empty() {
+            self.actions.push_back(Action::Enforce(blocks));
+        }
+    }
+
+    /// Ends these bans.
+    fn lift(&mut self, now: Now, prefixes: Vec<Prefix>, why: Ending) -> Vec<Ban> {
+        if prefixes.is_empty() {
+            return Vec::new();
+        }
+        let lifted: Vec<Ban> = prefixes.iter().filter_map(|prefix| self.ledger.remove(now, prefix)).collect();
+        self.actions.push_back(Action::Release(prefixes));
+        for ban in &lifted {
+            self.record(now, What::Unban { id: ban.id, prefix: ban.prefix, why });
+        }
+        lifted
+    }
+
+    fn lift_protected(&mut self, now: Now) {
+        let policy = &self.policy;
+        let protected = self.ledger.prefixes(|prefix, _| policy.protected(prefix).is_some());
+        self.lift(now, protected, Ending::Protected);
+    }
+
+    fn lift_automatic(&mut self, now: Now) -> Vec<Ban> {
+        let automatic = self.ledger.prefixes(|_, cause| cause.is_automatic());
+        self.lift(now, automatic, Ending::Observe)
+    }
+
+    fn record(&mut self, now: Now, what: What) {
+        self.actions.push_back(Action::Record(Record { time: now.wall, what }));
+    }
+}

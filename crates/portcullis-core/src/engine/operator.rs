@@ -1,0 +1,221 @@
+//! What an operator may ask: by hand, through the same policy and the same ledger as everything else.
+
+use super::*;
+use crate::event::Until;
+
+/// Why a ban by hand was not entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BanRefusal {
+    /// It would hit somebody protected.
+    Protected {
+        /// Whom.
+        prefix: Prefix,
+        /// Why that one is protected.
+        why: Protection,
+    },
+    /// A wider ban holds already, or one inside lasts longer.
+    Overlaps {
+        /// Its number.
+        id: Id,
+        /// Whose.
+        prefix: Prefix,
+    },
+}
+
+/// Which bans are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// Of this prefix, and of whatever lies inside.
+    Prefix(Prefix),
+    /// With this number.
+    Id(Id),
+    /// All of them.
+    All,
+}
+
+impl Engine {
+    /// Bans `prefix` for `length` (`None` is for ever), whatever the mode; a ban of the same prefix is replaced,
+    /// and so are those inside that end earlier.
+    ///
+    /// # Errors
+    /// Somebody protected would be hit, or another ban overlaps.
+    pub fn ban(
+        &mut self,
+        now: Now,
+        prefix: Prefix,
+        length: Option<Duration>,
+        why: String,
+    ) -> Result<Ban, BanRefusal> {
+        let block = match self.policy.block(prefix, length) {
+            Ok(block) => block,
+            Err(protected) => {
+                self.record(now, What::Refused { prefix, protected: protected.prefix, why: protected.why });
+                return Err(BanRefusal::Protected { prefix: protected.prefix, why: protected.why });
+            }
+        };
+        let around = self.ledger.prefixes(|other, _| *other != prefix && other.overlaps(&prefix));
+        let (mut replaced, end) = (Vec::new(), length.map(|length| now.wall + length));
+        for other in around.iter().filter_map(|other| self.ledger.get(now, other)) {
+            let ends_first = match (other.until, end) {
+                (_, None) => true,
+                (Until::Ever, Some(_)) => false,
+                (Until::At(other), Some(end)) => other <= end,
+            };
+            if !prefix.covers(&other.prefix) || !ends_first {
+                return Err(BanRefusal::Overlaps { id: other.id, prefix: other.prefix });
+            }
+            replaced.push(other.prefix);
+        }
+        self.lift(now, replaced, Ending::Replaced);
+        self.block(now, block, Cause::Operator { why });
+        let ban = self.ledger.get(now, &prefix);
+        ban.ok_or(BanRefusal::Overlaps { id: Id(0), prefix })
+    }
+
+    /// Ends the bans that are meant; says which they were. Scanners among them have to be found anew.
+    pub fn unban(&mut self, now: Now, which: Selector) -> Vec<Ban> {
+        let meant: Vec<Prefix> = match which {
+            Selector::Prefix(outer) => self.ledger.prefixes(|prefix, _| outer.covers(prefix)),
+            Selector::All => self.ledger.prefixes(|_, _| true),
+            Selector::Id(id) => {
+                self.ledger.list(now).iter().filter(|ban| ban.id == id).map(|ban| ban.prefix).collect()
+            }
+        };
+        for prefix in &meant {
+            self.judge.forget(prefix);
+        }
+        self.lift(now, meant, Ending::Operator)
+    }
+
+    /// Allows `prefix` for `length` (`None` is for ever); bans inside end. Says which those were.
+    pub fn allow(&mut self, now: Now, prefix: Prefix, length: Option<Duration>) -> Vec<Ban> {
+        self.allowances.insert(prefix, length.map(|length| now.mono + length));
+        let inside = self.ledger.prefixes(|ban, _| prefix.covers(ban));
+        let lifted = self.lift(now, inside, Ending::Protected);
+        self.allowances_changed(now);
+        let until = match length {
+            None => Until::Ever,
+            Some(length) => Until::At(now.wall + length),
+        };
+        self.record(now, What::Allow { prefix, until: Some(until) });
+        lifted
+    }
+
+    /// Takes an allowance back; whether there was one.
+    pub fn disallow(&mut self, now: Now, prefix: Prefix) -> bool {
+        if self.allowances.remove(&prefix).is_none() {
+            return false;
+        }
+        self.allowances_changed(now);
+        self.record(now, What::Allow { prefix, until: None });
+        true
+    }
+
+    /// Who is allowed by hand, and how long still (`None` is for ever).
+    #[must_use]
+    pub fn allowances(&self, now: Now) -> Vec<Allowance> {
+        self.allowances
+            .iter()
+            .map(|(prefix, until)| Allowance {
+                prefix: *prefix,
+                remaining: until.map(|until| until.since(now.mono)),
+            })
+            .collect()
+    }
+
+    /// Begins or stops banning. Scans under way are judged anew; switching to observe ends automatic bans, and
+    /// says which those were.
+    pub fn set_mode(&mut self, now: Now, mode: Mode) -> Vec<Ban> {
+        if self.settings.mode == mode {
+            return Vec::new();
+        }
+        self.settings.mode = mode;
+        for scan in self.incidents.end_all() {
+            self.record(now, What::Scan(scan));
+        }
+        match mode {
+            Mode::Enforce => Vec::new(),
+            Mode::Observe => self.lift_automatic(now),
+        }
+    }
+
+    /// The mode in force.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.settings.mode
+    }
+
+    /// New settings, without losing bans, scans under way or (unless the judge's own settings change) suspects.
+    pub fn reconfigure(&mut self, now: Now, settings: Settings) {
+        let mode = settings.mode;
+        if settings.trigger != self.settings.trigger {
+            self.judge = Box::new(Trigger::new(settings.trigger, self.secret));
+        }
+        self.ledger.set_terms(settings.terms);
+        self.policy.allow(settings.allow.clone());
+        self.settings = Settings { mode: self.settings.mode, ..settings };
+        self.lift_protected(now);
+        self.allowances_changed(now);
+        self.set_mode(now, mode);
+    }
+
+    /// All bans, sorted by prefix.
+    #[must_use]
+    pub fn bans(&self, now: Now) -> Vec<Ban> {
+        self.ledger.list(now)
+    }
+
+    /// How many bans are in a state.
+    #[must_use]
+    pub fn bans_in(&self, state: BanState) -> usize {
+        self.ledger.count(state)
+    }
+
+    /// Sources that the judge remembers, and those that it forgot to make room.
+    #[must_use]
+    pub fn suspects(&self) -> (usize, u64) {
+        self.judge.memory()
+    }
+
+    /// The first number for scans and bans that is not taken.
+    #[must_use]
+    pub fn ids_from(&self) -> u64 {
+        self.ledger.ids_from()
+    }
+
+    /// The last sources that would have been banned in enforce mode, oldest first.
+    pub fn would_have_banned(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.observed.iter().copied()
+    }
+
+    /// Whom policy protects, and why: what `status` lists.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The whole allow list goes to the kernel again: what is configured, and what is allowed by hand.
+    pub fn send_allow_list(&mut self, now: Now) {
+        let configured =
+            self.settings.allow.iter().map(|prefix| Allowance { prefix: *prefix, remaining: None });
+        let all: Vec<Allowance> = configured.chain(self.allowances(now)).collect();
+        self.actions.push_back(Action::Allow(all));
+    }
+
+    pub(super) fn allowances_changed(&mut self, now: Now) {
+        self.policy.allow_by_hand(self.allowances.keys().copied().collect());
+        self.send_allow_list(now);
+    }
+
+    pub(super) fn end_allowances(&mut self, now: Now) {
+        let over: Vec<Prefix> = self
+            .allowances
+            .iter()
+            .filter(|(_, until)| until.is_some_and(|until| until <= now.mono))
+            .map(|(prefix, _)| *prefix)
+            .collect();
+        for prefix in over {
+            self.disallow(now, prefix);
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Bans in force: cause, since, until. The only expiry queue, and the only place that knows what should be in the
+//! kernel; what is there in truth comes back as acknowledgements ([`Ledger::acknowledge`]) and comparisons
+//! ([`Ledger::compare`]).
+
+mod compare;
+mod past;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use crate::event::{Ban, BanState, Cause, Ending, Id, Until};
+use crate::net::Prefix;
+use crate::policy::Block;
+use crate::scan::sources::Secret;
+use crate::time::{Mono, Now, Wall};
+
+pub use compare::{Difference, Held};
+pub use past::{Past, Terms};
+
+/// More bans than this are not kept: the one that ends soonest makes room, automatic ones first.
+pub const CAPACITY: usize = 262_144;
+
+/// The first retry of a ban that the kernel refused comes after this; each further one after twice as long.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause between two retries.
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+/// A change for the store.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// This ban is in force (or wanted to be).
+    Banned {
+        /// As it stands.
+        ban: Ban,
+        /// Its whole length; `None` is for ever. The stored end is believed only as far as this.
+        length: Option<Duration>,
+    },
+    /// No ban of this prefix is left, and this is what is remembered of it.
+    Gone {
+        /// Whose.
+        prefix: Prefix,
+        /// How often, and until when.
+        past: Option<Past>,
+    },
+}
+
+/// A ban as the ledger keeps it.
+#[derive(Clone, Debug)]
+struct Entry {
+    id: Id,
+    cause: Cause,
+    since: Wall,
+    length: Option<Duration>,
+    deadline: Option<Mono>,
+    state: BanState,
+    times: u32,
+    /// When the kernel acknowledged it last.
+    acknowledged: Mono,
+    tries: u32,
+}
+
+/// The ledger.
+pub struct Ledger {
+    bans: HashMap<Prefix, Entry, Keyed>,
+    /// How many bans there are of each length, IPv4 and IPv6 apart: which prefixes of a source to look up.
+    lengths: BTreeMap<(bool, u8), usize>,
+    expiry: BinaryHeap<Reverse<(Mono, Prefix, Id)>>,
+    retries: BTreeSet<(Mono, Prefix)>,
+    /// Changed since the store last took them; bounded by what the ledger ever held between two saves.
+    dirty: BTreeSet<Prefix>,
+    past: past::History,
+    released: compare::Released,
+    next_id: u64,
+}
+
+/// Keyed hashing for maps over what strangers choose.
+#[derive(Clone)]
+struct Keyed(Secret);
+
+impl BuildHasher for Keyed {
+    type Hasher = SipHasher13;
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0.0)
+    }
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(terms: Terms, secret: Secret) -> Ledger {
+        Ledger {
+            bans: HashMap::with_hasher(Keyed(secret)),
+            lengths: BTreeMap::new(),
+            expiry: BinaryHeap::new(),
+            retries: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            past: past::History::new(terms, secret),
+            released: compare::Released::default(),
+            next_id: 1,
+        }
+    }
+
+    /// New terms for bans to come; those in force keep theirs.
+    pub fn set_terms(&mut self, terms: Terms) {
+        self.past.set_terms(terms);
+    }
+
+    /// The next number for a scan or a ban.
+    pub fn next_id(&mut self) -> Id {
+        let id = Id(self.next_id);
+        self.next_id += 1;
+        id
+    }
+
+    /// Numbers below `next` are taken (by an earlier run).
+    pub fn begin_ids(&mut self, next: u64) {
+        self.next_id = self.next_id.max(next);
+    }
+
+    /// The first number that is not taken.
+    #[must_use]
+    pub fn ids_from(&self) -> u64 {
+        self.next_id
+    }
+
+    /// The ban that covers `source`, if there is one.
+    #[must_use]
+    pub fn covering(&self, source: IpAddr) -> Option<Prefix> {
+        self.lengths
+            .range((source.is_ipv6(), 0)..=(source.is_ipv6(), 128))
+            .map(|(&(_, length), _)| Prefix::containing(source, length))
+            .find(|prefix| self.bans.contains_key(prefix))
+    }
+
+    /// The ban of exactly this prefix.
+    #[must_use]
+    pub fn get(&self, now: Now, prefix: &Prefix) -> Option<Ban> {
+        self.bans.get(prefix).map(|entry| entry.ban(now, *prefix))
+    }
+
+    /// All bans, sorted by prefix.
+    #[must_use]
+    pub fn list(&self, now: Now) -> Vec<Ban> {
+        let mut bans: Vec<Ban> = self.bans.iter().map(|(prefix, entry)| entry.ban(now, *prefix)).collect();
+        bans.sort_unstable_by_key(|ban| ban.prefix);
+        bans
+    }
+
+    /// The prefixes of all bans that `is_meant`, sorted.
+    #[must_use]
+    pub fn prefixes(&self, is_meant: impl Fn(&Prefix, &Cause) -> bool) -> Vec<Prefix> {
+        let mut prefixes: Vec<Prefix> = self
+            .bans
+            .iter()
+            .filter(|(prefix, entry)| is_meant(prefix, &entry.cause))
+            .map(|(prefix, _)| *prefix)
+            .collect();
+        prefixes.sort_unstable();
+        prefixes
+    }
+
+    /// How many bans there are, by state.
+    #[must_use]
+    pub fn count(&self, state: BanState) -> usize {
+        self.bans.values().filter(|entry| entry.state == state).count()
+    }
+
+    /// How many bans there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bans.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bans.is_empty()
+    }
+
+    /// How long the next automatic ban of `prefix` is; `None` is for ever.
+    #[must_use]
+    pub fn term(&self, now: Now, prefix: &Prefix) -> Option<Duration> {
+        self.past.term(now, prefix)
+    }
+
+    /// Enters a ban that policy has granted; it is pending until the kernel agrees. A ban of the same prefix is
+    /// replaced. Returns what stands now, and who had to make room.
+    pub fn enter(&mut self, now: Now, block: Block, cause: Cause) -> (Ban, Option<(Prefix, Id)>) {
+        let prefix = block.prefix();
+        let evicted = if self.bans.len() >= CAPACITY && !self.bans.contains_key(&prefix) {
+            self.soonest_to_end().and_then(|prefix| self.remove(now, &prefix).map(|ban| (prefix, ban.id)))
+        } else {
+            None
+        };
+        let id = self.next_id();
+        let entry = Entry {
+            id,
+            cause,
+            since: now.wall,
+            length: block.remaining(),
+            deadline: block.remaining().map(|length| now.mono + length),
+            state: BanState::Pending,
+            times: self.past.times(now, &prefix) + 1,
+            acknowledged: now.mono,
+            tries: 0,
+        };
+        let ban = entry.ban(now, prefix);
+        self.put(prefix, entry);
+        (ban, evicted)
+    }
+
+    /// Brings back a ban of an earlier run, not yet in the kernel. Its end on the calendar is believed only as far
+    /// as its whole length, since the calendar may have been set in between. `false` if its time is over.
+    pub fn restore(&mut self, now: Now, ban: &Ban, length: Option<Duration>) -> bool {
+        let remaining = match (ban.until, length) {
+            (Until::Ever, _) | (_, None) => None,
+            (Until::At(end), Some(length)) => {
+                let left = end.since(now.wall).min(length);
+                if left.is_zero() {
+                    return false;
+                }
+                Some(left)
+            }
+        };
+        let entry = Entry {
+            id: ban.id,
+            cause: ban.cause.clone(),
+            since: ban.since,
+            length,
+            deadline: remaining.map(|left| now.mono + left),
+            state: BanState::Pending,
+            times: ban.times,
+            acknowledged: now.mono,
+            tries: 0,
+        };
+        self.begin_ids(ban.id.0 + 1);
+        self.put(ban.prefix, entry);
+        true
+    }
+
+    /// Remembers what an earlier run knew of a prefix whose ban had ended.
+    pub fn restore_past(&mut self, now: Now, prefix: Prefix, past: Past) {
+        self.past.restore(now, prefix, past);
+    }
+
+    /// Ends a ban before its time (or because its time is over).
+    pub fn remove(&mut self, now: Now, prefix: &Prefix) -> Option<Ban> {
+        let entry = self.take(prefix)?;
+        self.released.add(now.mono, *prefix);
+        self.past.add(now, *prefix, entry.times);
+        self.dirty.insert(*prefix);
+        Some(entry.ban(now, *prefix))
+    }
+
+    /// The bans whose time is over by `now`, taken out.
+    pub fn expire(&mut self, now: Now) -> Vec<(Ban, Ending)> {
+        let mut over = Vec::new();
+        while let Some(&Reverse((deadline, prefix, id))) = self.expiry.peek() {
+            if deadline > now.mono {
+                break;
+            }
+            self.expiry.pop();
+            let is_current = self
+                .bans
+                .get(&prefix)
+                .is_some_and(|entry| entry.id == id && entry.deadline == Some(deadline));
+            if is_current && let Some(ban) = self.remove(now, &prefix) {
+                over.push((ban, Ending::Expired));
+            }
+        }
+        over
+    }
+
+    /// The kernel has (or has not) taken this one. Returns the ban where its state changed.
+    pub fn acknowledge(&mut self, now: Now, prefix: &Prefix, is_in_force: bool) -> Option<Ban> {
+        let entry = self.bans.get_mut(prefix)?;
+        let before = entry.state;
+        if is_in_force {
+            entry.acknowledged = now.mono;
+            entry.tries = 0;
+            if before != BanState::InForce {
+                entry.state = BanState::Unsaved;
+                self.dirty.insert(*prefix);
+            }
+        } else {
+            entry.state = BanState::Failed;
+            let pause = RETRY_FIRST.saturating_mul(1 << entry.tries.min(16)).min(RETRY_LONGEST);
+            entry.tries += 1;
+            self.retries.insert((now.mono + pause, *prefix));
+        }
+        (entry.state != before).then(|| entry.ban(now, *prefix))
+    }
+
+    /// What is to be sent to the kernel again by now.
+    pub fn retry(&mut self, now: Now) -> Vec<Prefix> {
+        let mut due = Vec::new();
+        while let Some(&(at, prefix)) = self.retries.first() {
+            if at > now.mono {
+                break;
+            }
+            self.retries.pop_first();
+            if self.bans.get(&prefix).is_some_and(|entry| entry.state == BanState::Failed) {
+                due.push(prefix);
+            }
+        }
+        due
+    }
+
+    /// What is left of a ban's time: `Some(None)` is for ever, `None` no ban.
+    #[must_use]
+    pub fn remaining(&self, now: Now, prefix: &Prefix) -> Option<Option<Duration>> {
+        self.bans.get(prefix).map(|entry| entry.deadline.map(|deadline| deadline.since(now.mono)))
+    }
+
+    /// Up to `limit` changes for the store. They count as taken; give them back with
+    /// [`Ledger::saved`].
+    pub fn changes(&mut self, now: Now, limit: usize) -> Vec<Change> {
+        let mut changes = Vec::new();
+        while changes.len() < limit
+            && let Some(prefix) = self.dirty.pop_first()
+        {
+            changes.push(match self.bans.get(&prefix) {
+                Some(entry) => Change::Banned { ban: entry.ban(now, prefix), length: entry.length },
+                None => Change::Gone { prefix, past: self.past.get(now, &prefix) },
+            });
+        }
+        changes
+    }
+
+    /// Whether the store lacks something.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The store has (or has not) kept these changes; those that it has not come again.
+    pub fn saved(&mut self, changes: &[Change], is_kept: bool) {
+        for change in changes {
+            match change {
+                Change::Banned { ban, .. } => {
+                    if !is_kept {
+                        self.dirty.insert(ban.prefix);
+                    } else if let Some(entry) = self.bans.get_mut(&ban.prefix)
+                        && entry.id == ban.id
+                        && entry.state == BanState::Unsaved
+                    {
+                        entry.state = BanState::InForce;
+                    }
+                }
+                Change::Gone { prefix, .. } => {
+                    if !is_kept {
+                        self.dirty.insert(*prefix);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When something is to be done next.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Mono> {
+        let expiry = self.expiry.peek().map(|Reverse((at, ..))| *at);
+        let retry = self.retries.first().map(|(at, _)| *at);
+        expiry.into_iter().chain(retry).min()
+    }
+
+    fn put(&mut self, prefix: Prefix, entry: Entry) {
+        let id = entry.id;
+        let deadline = entry.deadline;
+        if self.bans.insert(prefix, entry).is_none() {
+            *self.lengths.entry((prefix.address().is_ipv6(), prefix.length())).or_default() += 1;
+        }
+        if let Some(deadline) = deadline {
+            self.expiry.push(Reverse((deadline, prefix, id)));
+        }
+        if self.expiry.len() > 2 * self.bans.len() + 1024 {
+            // Most entries belong to bans that ended early; they must not pile up until their time is over.
+            let bans = &self.bans;
+            self.expiry.retain(|Reverse((_, prefix, id))| bans.get(prefix).is_some_and(|ban| ban.id == *id));
+        }
+        self.dirty.insert(prefix);
+    }
+
+    fn take(&mut self, prefix: &Prefix) -> Option<Entry> {
+        let entry = self.bans.remove(prefix)?;
+        let length = (prefix.address().is_ipv6(), prefix.length());
+        if let Some(count) = self.lengths.get_mut(&length) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&length);
+            }
+        }
+        Some(entry)
+    }
+
+    /// Looked for only when the ledger is full.
+    fn soonest_to_end(&self) -> Option<Prefix> {
+        self.bans
+            .iter()
+            .min_by_key(|(prefix, entry)| {
+                (!entry.cause.is_automatic(), entry.deadline.is_none(), entry.deadline, **prefix)
+            })
+            .map(|(prefix, _)| *prefix)
+    }
+}
+
+impl Entry {
+    fn ban(&self, now: Now, prefix: Prefix) -> Ban {
+        let until = match self.deadline {
+            None => Until::Ever,
+            Some(deadline) => Until::At(now.wall + deadline.since(now.mono)),
+        };
+        Ban {
+            id: self.id,
+            prefix,
+            cause: self.cause.clone(),
+            since: self.since,
+            until,
+            state: self.state,
+            times: self.times,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! In a capture nobody can be asked whether a service is there; the packets themselves tell.
+//!
+//! A contact waits here for what its target answers: a SYN-ACK (or any segment but a reset), an INIT ACK or a
+//! datagram says service; a RST, an ABORT or an ICMP error says none; [`PATIENCE`] of silence says none as well. All
+//! tables are bounded; what does not fit is decided at once, as if the silence were over.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use crate::net::{Endpoint, Protocol};
+use crate::scan::Contact;
+use crate::time::{Mono, Now};
+use crate::wire::{Packet, TcpFlags, Transport};
+
+/// How long a contact waits for its answer, in capture time.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Contacts that wait at once, services, conversations and speakers remembered: some ten MiB in all.
+const CAPACITY: usize = 65_536;
+
+/// What became of a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Which.
+    pub contact: Contact,
+    /// When it came.
+    pub at: Now,
+    /// Whether a reset or an error answered it, rather than silence.
+    pub is_refused: bool,
+}
+
+/// SCTP's chunk that refuses an association (RFC 9260 §3.3.7).
+const SCTP_ABORT: u8 = 6;
+
+/// One direction of a conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Flow {
+    from: IpAddr,
+    from_port: u16,
+    to: Endpoint,
+}
+
+impl Flow {
+    fn of(contact: &Contact) -> Flow {
+        Flow { from: contact.source, from_port: contact.source_port, to: contact.target }
+    }
+}
+
+/// A map that forgets its oldest entries beyond [`CAPACITY`].
+struct Recent<K, V> {
+    map: HashMap<K, V, BuildHasherDefault<Keyless>>,
+    order: VecDeque<K>,
+}
+
+/// Captures are judged off-line: who crafts one can only slow down his own reading of it, so the hash has no key.
+#[derive(Default)]
+struct Keyless(SipHasher13);
+
+impl Hasher for Keyless {
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+}
+
+impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
+    fn new() -> Self {
+        Recent { map: HashMap::default(), order: VecDeque::new() }
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.map.insert(key, value).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > CAPACITY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.map.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, key: &K) -> bool {
+        self.map.contains_key(key)
+    }
+}
+
+/// Everything that a capture has told so far.
+pub struct Answers {
+    waiting: HashMap<Flow, (Contact, Now), BuildHasherDefault<Keyless>>,
+    /// In the order in which they came; an entry whose contact is settled already is passed over.
+    queue: VecDeque<(Mono, Flow)>,
+    settled: Vec<Settled>,
+    services: Recent<Endpoint, ()>,
+    conversations: Recent<Flow, ()>,
+    targets: Recent<IpAddr, ()>,
+    has_two_ways: bool,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Answers {
+            waiting: HashMap::default(),
+            queue: VecDeque::new(),
+            settled: Vec::new(),
+            services: Recent::new(),
+            conversations: Recent::new(),
+            targets: Recent::new(),
+            has_two_ways: false,
+        }
+    }
+}
+
+impl Answers {
+    /// Learns from any packet of the capture, before it is judged: it may be somebody's answer.
+    pub fn learn(&mut self, packet: &Packet<'_>) {
+        if self.targets.contains(&packet.source) {
+            self.has_two_ways = true;
+        }
+        match packet.transport {
+            Transport::Tcp(tcp) => {
+                let back = reverse(packet, Protocol::Tcp, tcp.source_port, tcp.destination_port);
+                if tcp.flags.has(TcpFlags::RST) {
+                    self.refuse(&back);
+                } else if tcp.flags.has(TcpFlags::ACK) {
+                    if tcp.flags.has(TcpFlags::SYN) {
+                        self.services.insert(back.to, ());
+                    }
+                    self.waiting.remove(&back);
+                    self.conversations.insert(back, ());
+                }
+            }
+            Transport::Udp { source_port, destination_port, .. } => {
+                let back = reverse(packet, Protocol::Udp, source_port, destination_port);
+                if self.waiting.remove(&back).is_some() {
+                    self.services.insert(back.to, ());
+                }
+                self.conversations.insert(back, ());
+            }
+            Transport::Sctp { source_port, destination_port, first_chunk, .. } => {
+                let back = reverse(packet, Protocol::Sctp, source_port, destination_port);
+                if first_chunk == SCTP_ABORT {
+                    self.refuse(&back);
+                } else if self.waiting.remove(&back).is_some() {
+                    self.services.insert(back.to, ());
+                }
+            }
+            Transport::Icmp { quoted: Some(quoted), .. } => {
+                let Some(protocol) = protocol_of(quoted.protocol) else { return };
+                let to = Endpoint { protocol, address: quoted.destination, port: quoted.destination_port };
+                self.refuse(&Flow { from: quoted.source, from_port: quoted.source_port, to });
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether `contact` is part of a conversation that the capture has shown, or goes to a known service.
+    #[must_use]
+    pub fn explains(&self, contact: &Contact) -> bool {
+        self.has_service(&contact.target) || self.conversations.contains(&Flow::of(contact))
+    }
+
+    /// Whether something has answered at `endpoint`.
+    #[must_use]
+    pub fn has_service(&self, endpoint: &Endpoint) -> bool {
+        self.services.contains(endpoint)
+    }
+
+    /// Lets `contact` wait for its answer.
+    pub fn wait(&mut self, now: Now, contact: Contact) {
+        self.targets.insert(contact.target.address, ());
+        let flow = Flow::of(&contact);
+        if self.waiting.contains_key(&flow) {
+            return;
+        }
+        if self.waiting.len() >= CAPACITY
+            && let Some((_, oldest)) = self.queue.pop_front()
+            && let Some((contact, at)) = self.waiting.remove(&oldest)
+        {
+            self.settled.push(Settled { contact, at, is_refused: false });
+        }
+        self.waiting.insert(flow, (contact, now));
+        self.queue.push_back((now.mono, flow));
+    }
+
+    /// The contacts that turned out to have found nothing, oldest first within each call.
+    pub fn settle(&mut self, now: Mono) -> Vec<Settled> {
+        while let Some(&(since, flow)) = self.queue.front() {
+            let is_settled = self.waiting.get(&flow).is_none_or(|(_, at)| at.mono != since);
+            if !is_settled {
+                if now.since(since) < PATIENCE {
+                    break;
+                }
+                if let Some((contact, at)) = self.waiting.remove(&flow) {
+                    self.settled.push(Settled { contact, at, is_refused: false });
+                }
+            }
+            self.queue.pop_front();
+        }
+        std::mem::take(&mut self.settled)
+    }
+
+    /// When the next contact has waited long enough.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Mono> {
+        self.queue.front().map(|&(since, _)| since + PATIENCE)
+    }
+
+    /// Whether the capture holds packets from the side that was contacted; without them silence means little.
+    #[must_use]
+    pub fn has_two_ways(&self) -> bool {
+        self.has_two_ways
+    }
+
+    fn refuse(&mut self, flow: &Flow) {
+        if let Some((contact, at)) = self.waiting.remove(flow) {
+            self.settled.push(Settled { contact, at, is_refused: true });
+        }
+    }
+}
+
+/// The flow that `packet` would be the answer to.
+fn reverse(packet: &Packet<'_>, protocol: Protocol, source_port: u16, destination_port: u16) -> Flow {
+    let to = Endpoint { protocol, address: packet.source, port: source_port };
+    Flow { from: packet.destination, from_port: destination_port, to }
+}
+
+/// By IANA's protocol numbers.
+fn protocol_of(number: u8) -> Option<Protocol> {
+    match number {
+        6 => Some(Protocol::Tcp),
+        17 => Some(Protocol::Udp),
+        132 => Some(Protocol::Sctp),
+        _ => None,
+    }
+}

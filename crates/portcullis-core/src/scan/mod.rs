@@ -1,0 +1,62 @@
+//! From packets to probes: what a packet is ([`classify`]), who is remembered ([`sources`]), how a capture answers
+//! "is a service there?" ([`answers`]), and what one scan adds up to ([`incidents`]).
+//!
+//! Called by the engine, in this order, for each packet that is for us.
+
+pub mod answers;
+pub mod classify;
+pub mod incidents;
+pub mod sources;
+
+use std::net::IpAddr;
+
+use crate::event::Kind;
+use crate::net::Endpoint;
+use crate::time::Now;
+
+/// A packet that is a probe if nothing answers at its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Who claims to have sent it.
+    pub source: IpAddr,
+    /// From which port.
+    pub source_port: u16,
+    /// What it was aimed at.
+    pub target: Endpoint,
+    /// How it looks.
+    pub kind: Kind,
+    /// The interface it came in by, 0 where there is none (a capture).
+    pub interface: u32,
+}
+
+impl Contact {
+    /// Whether its flags alone prove a probe, whatever listens there: no stack sends FIN, nothing, or FIN, PSH and
+    /// URG to open a connection, and a segment of a connection carries ACK (RFC 9293 §3.10.7).
+    #[must_use]
+    pub fn is_proved_by_flags(&self) -> bool {
+        matches!(self.kind, Kind::Fin | Kind::Null | Kind::Xmas | Kind::Flags)
+    }
+}
+
+/// How sure it is that a contact was no answer to something of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// It began of itself.
+    Firm,
+    /// Nothing answered, in a capture that shows no answers at all.
+    Unanswered,
+    /// It may be a late answer: UDP to the local ephemeral range. Erring towards doubt costs a later verdict on a
+    /// scanner; erring the other way costs a friend.
+    Doubtful,
+}
+
+/// A contact that found nothing: evidence against its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What came.
+    pub contact: Contact,
+    /// When.
+    pub at: Now,
+    /// How much it proves.
+    pub weight: Weight,
+}

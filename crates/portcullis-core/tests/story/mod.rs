@@ -1,0 +1,174 @@
+//! A host in a test: it is told who comes, time is made up, and what the engine does is written down as words.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
+use portcullis_core::event::{Action, Kind, Mode, What};
+use portcullis_core::judge::trigger::{self, Rule};
+use portcullis_core::ledger::Terms;
+use portcullis_core::net::{Endpoint, PortSet, Prefix, Protocol};
+use portcullis_core::policy::{EPHEMERAL, Local, Surroundings};
+use portcullis_core::scan::Contact;
+use portcullis_core::scan::sources::Secret;
+use portcullis_core::time::{Now, Wall};
+
+/// The host of every story; `2001:db8::2` is its other address.
+pub const HERE: &str = "192.0.2.2";
+
+/// Ports with a service, and whether the kernel can be asked at all.
+#[derive(Default)]
+pub struct Services {
+    pub ports: HashSet<u16>,
+    /// Asked for fresh answers, these are services too: they have come in between.
+    pub come_lately: HashSet<u16>,
+    pub is_mute: bool,
+}
+
+impl Host for Services {
+    fn presence(&mut self, contact: &Contact, freshness: Freshness) -> Presence {
+        let port = contact.target.port;
+        let lately = freshness == Freshness::Fresh && self.come_lately.contains(&port);
+        match () {
+            () if self.is_mute => Presence::Unknown,
+            () if lately || self.ports.contains(&port) => Presence::Service,
+            () => Presence::Nothing,
+        }
+    }
+}
+
+pub struct Story {
+    pub engine: Engine,
+    pub services: Services,
+    pub now: Now,
+    /// Whether the kernel takes what it is given.
+    pub kernel_agrees: bool,
+    /// Whom the kernel drops.
+    pub kernel: Vec<Prefix>,
+}
+
+pub fn settings(mode: Mode) -> Settings {
+    Settings {
+        tcp: PortSet::all(),
+        udp: PortSet::all(),
+        trigger: trigger::Settings { rule: Rule::Ports(5), window: Duration::from_secs(60), sources: 1024 },
+        mode,
+        terms: Terms {
+            first: Some(Duration::from_secs(600)),
+            growth: 2.0,
+            ceiling: Duration::from_secs(7200),
+            memory: Duration::from_secs(86_400),
+        },
+        allow: vec!["203.0.113.0/24".parse().unwrap()],
+    }
+}
+
+pub fn surroundings() -> Surroundings {
+    Surroundings {
+        local: Local::Addresses([HERE, "2001:db8::2"].map(|a| a.parse().unwrap()).into()),
+        connected: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
+        gateways: vec!["192.0.2.1".parse().unwrap(), "2001:db8:1::1".parse().unwrap()],
+        resolvers: vec!["198.51.100.53".parse().unwrap()],
+        trusted: vec![9],
+        ephemeral: EPHEMERAL,
+    }
+}
+
+impl Story {
+    pub fn new(mode: Mode) -> Story {
+        let now = Now { wall: Wall(Duration::from_secs(1_700_000_000)), ..Now::default() };
+        let mut engine = Engine::new(settings(mode), View::Live, Secret([3; 16]));
+        engine.surround(now, surroundings());
+        Story { engine, services: Services::default(), now, kernel_agrees: true, kernel: Vec::new() }
+    }
+
+    pub fn contact(&mut self, source: &str, kind: Kind, port: u16) -> Vec<String> {
+        let protocol = match kind {
+            Kind::Udp => Protocol::Udp,
+            Kind::Sctp => Protocol::Sctp,
+            _ => Protocol::Tcp,
+        };
+        let source: IpAddr = source.parse().unwrap();
+        let address = if source.is_ipv4() { HERE } else { "2001:db8::2" }.parse().unwrap();
+        let target = Endpoint { protocol, address, port };
+        let contact = Contact { source, source_port: 40_000, target, kind, interface: 1 };
+        self.engine.contact(self.now, contact, &mut self.services);
+        self.told()
+    }
+
+    /// One SYN to each port, a millisecond apart.
+    pub fn scan(&mut self, source: &str, ports: impl IntoIterator<Item = u16>) -> Vec<String> {
+        let mut told = Vec::new();
+        for port in ports {
+            self.pass(Duration::from_millis(1));
+            told.extend(self.contact(source, Kind::Syn, port));
+        }
+        told
+    }
+
+    /// Time passes; what is due happens when it is due.
+    pub fn pass(&mut self, span: Duration) -> Vec<String> {
+        let end = self.now.later(span);
+        let mut told = Vec::new();
+        while let Some(at) = self.engine.next_timeout()
+            && at <= end.mono
+        {
+            self.now = self.now.later(at.since(self.now.mono));
+            self.engine.tick(self.now, &mut self.services);
+            told.extend(self.told());
+        }
+        self.now = end;
+        self.engine.tick(self.now, &mut self.services);
+        told.extend(self.told());
+        told
+    }
+
+    /// Carries out what the engine decided, and says it in words.
+    pub fn told(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Some(action) = self.engine.poll_action() {
+            match action {
+                Action::Enforce(blocks) => {
+                    let answer = || if self.kernel_agrees { Ok(()) } else { Err("no".to_owned()) };
+                    let answers: Vec<_> = blocks.iter().map(|block| (block.prefix(), answer())).collect();
+                    if self.kernel_agrees {
+                        self.kernel.extend(blocks.iter().map(|block| block.prefix()));
+                    }
+                    self.engine.enforced(self.now, &answers);
+                }
+                Action::Release(prefixes) => {
+                    told.push(format!("release {prefixes:?}"));
+                    self.kernel.retain(|prefix| !prefixes.contains(prefix));
+                }
+                Action::Allow(_) => {}
+                Action::Record(record) => told.push(words(&record.what)),
+            }
+        }
+        told
+    }
+}
+
+fn words(what: &What) -> String {
+    match what {
+        What::Scan(scan) => {
+            let kinds: Vec<&str> = scan.kinds.iter().map(|kind| kind.name()).collect();
+            let end = if scan.is_ended { " ended" } else { "" };
+            format!("scan{end} {} {} {:?} {:?}", scan.source, kinds.join("+"), scan.ports, scan.decision)
+        }
+        What::Ban(ban) => {
+            let state = ban.state.words();
+            match ban.until {
+                portcullis_core::event::Until::Ever => format!("ban {} ever {state}", ban.prefix),
+                portcullis_core::event::Until::At(end) => {
+                    format!("ban {} {}s {state}", ban.prefix, end.since(ban.since).as_secs())
+                }
+            }
+        }
+        What::Unban { prefix, why, .. } => format!("unban {prefix} {}", why.words()),
+        What::Allow { prefix, until } => format!("allow {prefix} {}", until.is_some()),
+        What::Refused { prefix, protected, why } => format!("refused {prefix} {protected} {why:?}"),
+        What::Repair { bans } => format!("repair {bans}"),
+        What::Fault(fault) => format!("fault {fault:?}"),
+    }
+}
