@@ -77,9 +77,7 @@ impl Engine {
         let meant: Vec<Prefix> = match which {
             Selector::Prefix(outer) => self.ledger.prefixes(|prefix, _| outer.covers(prefix)),
             Selector::All => self.ledger.prefixes(|_, _| true),
-            Selector::Id(id) => {
-                self.ledger.list(now).iter().filter(|ban| ban.id == id).map(|ban| ban.prefix).collect()
-            }
+            Selector::Id(id) => self.ledger.find(id).into_iter().collect(),
         };
         for prefix in &meant {
             self.judge.forget(prefix);
@@ -159,10 +157,28 @@ impl Engine {
         self.set_mode(now, mode);
     }
 
-    /// All bans, sorted by prefix.
+    /// Up to `limit` bans behind `after`, in the order of their prefixes.
     #[must_use]
-    pub fn bans(&self, now: Now) -> Vec<Ban> {
-        self.ledger.list(now)
+    pub fn bans(&self, now: Now, after: Option<Prefix>, limit: usize) -> Vec<Ban> {
+        self.ledger.page(now, after, limit)
+    }
+
+    /// The ban of exactly this prefix.
+    #[must_use]
+    pub fn ban_of(&self, now: Now, prefix: &Prefix) -> Option<Ban> {
+        self.ledger.get(now, prefix)
+    }
+
+    /// How many bans there are.
+    #[must_use]
+    pub fn bans_in_all(&self) -> usize {
+        self.ledger.len()
+    }
+
+    /// How long a ban by hand is that names no length: the first automatic one's.
+    #[must_use]
+    pub fn usual_ban(&self) -> Option<Duration> {
+        self.settings.terms.first
     }
 
     /// How many bans are in a state.

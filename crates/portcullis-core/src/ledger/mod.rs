@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
@@ -68,6 +69,8 @@ struct Entry {
 /// The ledger.
 pub struct Ledger {
     bans: HashMap<Prefix, Entry, Keyed>,
+    /// The same prefixes in order, for lists that are read page by page.
+    order: BTreeSet<Prefix>,
     /// How many bans there are of each length, IPv4 and IPv6 apart: which prefixes of a source to look up.
     lengths: BTreeMap<(bool, u8), usize>,
     expiry: BinaryHeap<Reverse<(Mono, Prefix, Id)>>,
@@ -96,6 +99,7 @@ impl Ledger {
     pub fn new(terms: Terms, secret: Secret) -> Ledger {
         Ledger {
             bans: HashMap::with_hasher(Keyed(secret)),
+            order: BTreeSet::new(),
             lengths: BTreeMap::new(),
             expiry: BinaryHeap::new(),
             retries: BTreeSet::new(),
@@ -144,12 +148,21 @@ impl Ledger {
         self.bans.get(prefix).map(|entry| entry.ban(now, *prefix))
     }
 
-    /// All bans, sorted by prefix.
+    /// Up to `limit` bans behind `after`, in the order of their prefixes.
     #[must_use]
-    pub fn list(&self, now: Now) -> Vec<Ban> {
-        let mut bans: Vec<Ban> = self.bans.iter().map(|(prefix, entry)| entry.ban(now, *prefix)).collect();
-        bans.sort_unstable_by_key(|ban| ban.prefix);
-        bans
+    pub fn page(&self, now: Now, after: Option<Prefix>, limit: usize) -> Vec<Ban> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.order
+            .range((from, Bound::Unbounded))
+            .take(limit)
+            .filter_map(|prefix| self.get(now, prefix))
+            .collect()
+    }
+
+    /// The ban with this number.
+    #[must_use]
+    pub fn find(&self, id: Id) -> Option<Prefix> {
+        self.bans.iter().find(|(_, entry)| entry.id == id).map(|(prefix, _)| *prefix)
     }
 
     /// The prefixes of all bans that `is_meant`, sorted.
@@ -375,6 +388,7 @@ impl Ledger {
         let deadline = entry.deadline;
         if self.bans.insert(prefix, entry).is_none() {
             *self.lengths.entry((prefix.address().is_ipv6(), prefix.length())).or_default() += 1;
+            self.order.insert(prefix);
         }
         if let Some(deadline) = deadline {
             self.expiry.push(Reverse((deadline, prefix, id)));
@@ -389,6 +403,7 @@ impl Ledger {
 
     fn take(&mut self, prefix: &Prefix) -> Option<Entry> {
         let entry = self.bans.remove(prefix)?;
+        self.order.remove(prefix);
         let length = (prefix.address().is_ipv6(), prefix.length());
         if let Some(count) = self.lengths.get_mut(&length) {
             *count -= 1;
