@@ -1,9 +1,22 @@
 //! What the administrator wants: one typed [`Config`], whichever file it was read from.
 
+mod duration;
+mod fault;
+pub mod schema;
+mod suggest;
+mod toml;
+mod value;
+mod write;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_core::net::{PortSet, Prefix};
+
+pub use self::duration::{Span, SpanError};
+pub use self::fault::{Fault, Faults, printable};
+pub use self::toml::{load, parse, standard_files};
+pub use self::write::{sample, write};
 
 /// Everything that can be configured. Each reader (TOML, old PortSentry files) produces this and nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,4 +136,36 @@ pub struct Control {
     pub group: String,
     /// Users who may change things, beside root.
     pub operators: Vec<String>,
+}
+
+/// The documented defaults, which hold without any file. `schema` repeats them as text; a test compares the two.
+impl Default for Config {
+    fn default() -> Config {
+        let every_port = || PortSet::from_ranges([(1, u16::MAX)]);
+        Config {
+            watch: Watch {
+                interfaces: Vec::new(),
+                tcp: every_port(),
+                udp: every_port(),
+                engine: EngineChoice::Auto,
+                ring_mib: 16,
+            },
+            judge: Judge { trigger: Trigger::Ports(5), window: Duration::from_secs(60), sources: 65_536 },
+            respond: Respond {
+                mode: Mode::Observe,
+                ban: Some(Duration::from_secs(600)),
+                growth: 2.0,
+                ban_max: Duration::from_secs(7 * 86_400),
+                memory: Duration::from_secs(30 * 86_400),
+                keep_on_stop: true,
+            },
+            protect: Protect { allow: Vec::new(), interfaces: Vec::new(), gateways: true, resolvers: true },
+            record: Record { state: PathBuf::from("/var/lib/portcullis") },
+            control: Control {
+                socket: PathBuf::from("/run/portcullis/ctl.sock"),
+                group: "portcullis".to_owned(),
+                operators: Vec::new(),
+            },
+        }
+    }
 }

@@ -1,0 +1,437 @@
+//! The one table of everything that can be configured. The reader, its suggestions, the writer and the commented
+//! sample all come from [`SECTIONS`], so that none of them can know a key that the others do not.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portcullis_core::net::{PortSet, Prefix};
+
+use super::{Config, EngineChoice, Mode, Trigger};
+
+/// A section of the file, such as `[watch]`.
+#[derive(Debug)]
+pub struct Section {
+    /// Its name, without brackets.
+    pub name: &'static str,
+    /// What it is about, a line for the sample and the manual.
+    pub about: &'static str,
+    /// Its keys, in the order in which they are explained.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name within its section.
+    pub name: &'static str,
+    /// What it does, in lines of at most 100 characters.
+    pub about: &'static [&'static str],
+    /// The value that holds where nobody writes another, as TOML text.
+    pub default: &'static str,
+    /// What is written there, its bounds, and where it goes in a [`Config`].
+    pub form: Form,
+}
+
+/// What a key's value looks like, with its bounds, and how it is put into and taken out of a [`Config`].
+#[derive(Debug)]
+pub enum Form {
+    /// One of some words; the functions speak of the word's place in the list.
+    Word {
+        /// The words, each with what it means.
+        words: &'static [(&'static str, &'static str)],
+        /// Puts the word with this index in.
+        set: fn(&mut Config, usize),
+        /// The index of the word that holds.
+        get: fn(&Config) -> usize,
+    },
+    /// `true` or `false`.
+    Switch(fn(&mut Config) -> &mut bool),
+    /// A whole number.
+    Whole {
+        /// The lowest.
+        low: u64,
+        /// The highest.
+        high: u64,
+        /// What is counted, in the plural.
+        unit: &'static str,
+        /// Puts a number within the bounds in.
+        set: fn(&mut Config, u64),
+        /// The number that holds.
+        get: fn(&Config) -> u64,
+    },
+    /// A number, whole or not.
+    Factor {
+        /// The lowest.
+        low: f64,
+        /// The highest.
+        high: f64,
+        /// Where it lives.
+        at: fn(&mut Config) -> &mut f64,
+    },
+    /// A span of time.
+    Span {
+        /// The shortest.
+        low: Duration,
+        /// The longest.
+        high: Duration,
+        /// Where it lives.
+        at: fn(&mut Config) -> &mut Duration,
+    },
+    /// A span of time, or the word `ever`.
+    SpanOrEver {
+        /// The shortest.
+        low: Duration,
+        /// The longest.
+        high: Duration,
+        /// Where it lives.
+        at: fn(&mut Config) -> &mut Option<Duration>,
+    },
+    /// A set of ports.
+    Ports(fn(&mut Config) -> &mut PortSet),
+    /// A list of prefixes.
+    Prefixes(fn(&mut Config) -> &mut Vec<Prefix>),
+    /// A list of names of one kind.
+    Names(NameKind, fn(&mut Config) -> &mut Vec<String>),
+    /// One name.
+    Name(NameKind, fn(&mut Config) -> &mut String),
+    /// An absolute path of at most so many bytes.
+    Path(usize, fn(&mut Config) -> &mut PathBuf),
+}
+
+/// What a name names, and so how it may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    /// A network interface: 1 to 15 bytes, no blank, no `/`, no `:` (linux v6.18 net/core/dev.c, `dev_valid_name`).
+    Interface,
+    /// A user of the system, by name or number: 1 to 32 bytes, no blank, no `:` (`useradd(8)`).
+    User,
+    /// A group of the system, likewise (`groupadd(8)`).
+    Group,
+}
+
+impl NameKind {
+    /// What it is called in messages, with its article.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            NameKind::Interface => "an interface",
+            NameKind::User => "a user",
+            NameKind::Group => "a group",
+        }
+    }
+
+    /// Whether `name` can be the name of such a thing at all.
+    #[must_use]
+    pub fn fits(self, name: &str) -> bool {
+        let (longest, forbidden) = match self {
+            NameKind::Interface => (15, "/:"),
+            NameKind::User | NameKind::Group => (32, ":,"),
+        };
+        !name.is_empty()
+            && name.len() <= longest
+            && name != "."
+            && name != ".."
+            && !name.chars().any(|c| c.is_whitespace() || c.is_control() || forbidden.contains(c))
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// Longest path of a Unix socket in bytes, less the closing NUL (unix(7), `sun_path`).
+const SOCKET_PATH: usize = 107;
+/// Longest path in bytes, less the closing NUL (`PATH_MAX`).
+const PATH: usize = 4095;
+
+/// Everything that can be configured.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        name: "watch",
+        about: "What is looked at.",
+        keys: &[
+            Key {
+                name: "interfaces",
+                about: &[
+                    "Only packets that come in by these interfaces. Empty: every interface that is up, also",
+                    "those that come later, but not the loopback.",
+                ],
+                default: "[]",
+                form: Form::Names(NameKind::Interface, |c| &mut c.watch.interfaces),
+            },
+            Key {
+                name: "tcp",
+                about: &[
+                    "TCP and SCTP ports where a probe counts. A port that has a service is no trap: connections to",
+                    "it are never counted, so nothing needs to be taken out by hand.",
+                ],
+                default: "\"1-65535\"",
+                form: Form::Ports(|c| &mut c.watch.tcp),
+            },
+            Key {
+                name: "udp",
+                about: &["UDP ports where a probe counts."],
+                default: "\"1-65535\"",
+                form: Form::Ports(|c| &mut c.watch.udp),
+            },
+            Key {
+                name: "engine",
+                about: &["How packets are seen."],
+                default: "\"auto\"",
+                form: Form::Word {
+                    words: &[
+                        (
+                            "auto",
+                            "the ring; without the right to it, the program ends and says how to grant it",
+                        ),
+                        ("ring", "a packet ring: sees every kind of probe, opens no port"),
+                        (
+                            "listen",
+                            "plain sockets on the watched ports: sees finished connections and datagrams only",
+                        ),
+                    ],
+                    set: |c, word| {
+                        c.watch.engine = [EngineChoice::Auto, EngineChoice::Ring, EngineChoice::Listen][word];
+                    },
+                    get: |c| match c.watch.engine {
+                        EngineChoice::Auto => 0,
+                        EngineChoice::Ring => 1,
+                        EngineChoice::Listen => 2,
+                    },
+                },
+            },
+            Key {
+                name: "ring_mib",
+                about: &["Memory for packets that wait to be looked at; one ring serves all interfaces."],
+                default: "16",
+                form: Form::Whole {
+                    low: 1,
+                    high: 1024,
+                    unit: "MiB",
+                    set: |c, number| c.watch.ring_mib = number as u32,
+                    get: |c| u64::from(c.watch.ring_mib),
+                },
+            },
+        ],
+    },
+    Section {
+        name: "judge",
+        about: "When a source is a scanner.",
+        keys: &[
+            Key {
+                name: "by",
+                about: &["How sources are judged."],
+                default: "\"trigger\"",
+                form: Form::Word {
+                    words: &[("trigger", "so many within the window, and it is a scan")],
+                    set: |_, _| {},
+                    get: |_| 0,
+                },
+            },
+            Key {
+                name: "count",
+                about: &["What is counted."],
+                default: "\"ports\"",
+                form: Form::Word {
+                    words: &[
+                        ("ports", "distinct ports of one source; knocking on one port again adds nothing"),
+                        ("probes", "every probe of one source, as PortSentry counts"),
+                    ],
+                    set: |c, word| {
+                        let number = trigger_number(c.judge.trigger);
+                        c.judge.trigger = [Trigger::Ports(number), Trigger::Probes(number)][word];
+                    },
+                    get: |c| match c.judge.trigger {
+                        Trigger::Ports(_) => 0,
+                        Trigger::Probes(_) => 1,
+                    },
+                },
+            },
+            Key {
+                name: "trigger",
+                about: &["How many of them are a scan; 1 is the first probe."],
+                default: "5",
+                form: Form::Whole {
+                    low: 1,
+                    high: 64,
+                    unit: "ports or probes",
+                    set: |c, number| {
+                        c.judge.trigger = match c.judge.trigger {
+                            Trigger::Ports(_) => Trigger::Ports(number as u32),
+                            Trigger::Probes(_) => Trigger::Probes(number as u32),
+                        };
+                    },
+                    get: |c| u64::from(trigger_number(c.judge.trigger)),
+                },
+            },
+            Key {
+                name: "window",
+                about: &[
+                    "Within which time. Longer finds slower scans, and forgets the harmless slip later.",
+                ],
+                default: "\"1m\"",
+                form: Form::Span { low: SECOND, high: DAY, at: |c| &mut c.judge.window },
+            },
+            Key {
+                name: "sources",
+                about: &[
+                    "How many sources are remembered at once; beyond it the least suspicious is forgotten.",
+                ],
+                default: "65536",
+                form: Form::Whole {
+                    low: 1024,
+                    high: 1_048_576,
+                    unit: "sources",
+                    set: |c, number| c.judge.sources = number as usize,
+                    get: |c| c.judge.sources as u64,
+                },
+            },
+        ],
+    },
+    Section {
+        name: "respond",
+        about: "What is done about a scanner.",
+        keys: &[
+            Key {
+                name: "mode",
+                about: &["Whether anything is done at all."],
+                default: "\"observe\"",
+                form: Form::Word {
+                    words: &[
+                        ("observe", "only tell what would have been done"),
+                        ("enforce", "ban scanners in the kernel's packet filter"),
+                    ],
+                    set: |c, word| c.respond.mode = [Mode::Observe, Mode::Enforce][word],
+                    get: |c| match c.respond.mode {
+                        Mode::Observe => 0,
+                        Mode::Enforce => 1,
+                    },
+                },
+            },
+            Key {
+                name: "ban",
+                about: &[
+                    "How long the first ban of a source lasts. With \"ever\" somebody has to lift each ban by hand,",
+                    "also that of an address which has long gone to somebody else.",
+                ],
+                default: "\"10m\"",
+                form: Form::SpanOrEver { low: SECOND, high: YEAR, at: |c| &mut c.respond.ban },
+            },
+            Key {
+                name: "growth",
+                about: &[
+                    "By what a ban is multiplied each time that its source comes back. 1: every ban is the same.",
+                ],
+                default: "2",
+                form: Form::Factor { low: 1.0, high: 100.0, at: |c| &mut c.respond.growth },
+            },
+            Key {
+                name: "ban_max",
+                about: &["No ban grows longer than this. It does not shorten \"ever\"."],
+                default: "\"7d\"",
+                form: Form::Span { low: SECOND, high: YEAR, at: |c| &mut c.respond.ban_max },
+            },
+            Key {
+                name: "memory",
+                about: &["How long a source must stay away before it counts as new."],
+                default: "\"30d\"",
+                form: Form::Span { low: SECOND, high: YEAR, at: |c| &mut c.respond.memory },
+            },
+            Key {
+                name: "keep_on_stop",
+                about: &[
+                    "Whether bans stay in the kernel when the program stops; there each still ends at its time.",
+                ],
+                default: "true",
+                form: Form::Switch(|c| &mut c.respond.keep_on_stop),
+            },
+        ],
+    },
+    Section {
+        name: "protect",
+        about: "Who is never blocked, whatever asks for it. This host's own addresses always belong to them.",
+        keys: &[
+            Key {
+                name: "allow",
+                about: &["The allow list: addresses and networks of both families."],
+                default: "[]",
+                form: Form::Prefixes(|c| &mut c.protect.allow),
+            },
+            Key {
+                name: "interfaces",
+                about: &["What comes in by these interfaces is not judged, such as wg0 or tailscale0."],
+                default: "[]",
+                form: Form::Names(NameKind::Interface, |c| &mut c.protect.interfaces),
+            },
+            Key {
+                name: "gateways",
+                about: &["Whether the default gateways are protected."],
+                default: "true",
+                form: Form::Switch(|c| &mut c.protect.gateways),
+            },
+            Key {
+                name: "resolvers",
+                about: &["Whether the name servers of /etc/resolv.conf are protected."],
+                default: "true",
+                form: Form::Switch(|c| &mut c.protect.resolvers),
+            },
+        ],
+    },
+    Section {
+        name: "record",
+        about: "What is kept.",
+        keys: &[Key {
+            name: "state",
+            about: &[
+                "The directory of the store: bans in force, and what led to them. Only root may read it.",
+            ],
+            default: "\"/var/lib/portcullis\"",
+            form: Form::Path(PATH, |c| &mut c.record.state),
+        }],
+    },
+    Section {
+        name: "control",
+        about: "Who may speak with the running program.",
+        keys: &[
+            Key {
+                name: "socket",
+                about: &["The control socket, where the other verbs reach the program."],
+                default: "\"/run/portcullis/ctl.sock\"",
+                form: Form::Path(SOCKET_PATH, |c| &mut c.control.socket),
+            },
+            Key {
+                name: "group",
+                about: &["The group that may read over it."],
+                default: "\"portcullis\"",
+                form: Form::Name(NameKind::Group, |c| &mut c.control.group),
+            },
+            Key {
+                name: "operators",
+                about: &["Users who may also change things over it, beside root."],
+                default: "[]",
+                form: Form::Names(NameKind::User, |c| &mut c.control.operators),
+            },
+        ],
+    },
+];
+
+fn trigger_number(trigger: Trigger) -> u32 {
+    match trigger {
+        Trigger::Ports(number) | Trigger::Probes(number) => number,
+    }
+}
+
+/// The section called `name`.
+#[must_use]
+pub fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+impl Section {
+    /// The key called `name`.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        let keys: &'static [Key] = self.keys;
+        keys.iter().find(|key| key.name == name)
+    }
+}

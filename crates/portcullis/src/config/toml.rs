@@ -1,0 +1,335 @@
+//! Reader of our own configuration files. It goes on after a fault, so that one run shows them all.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
+
+use super::Config;
+use super::duration::Span;
+use super::fault::{Fault, Faults, Source};
+use super::schema::{self, Key, SECTIONS, Section};
+use super::suggest::nearest;
+use super::value;
+
+/// No configuration is that long; whatever is, is another file.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Reads `files` in order, each over the ones before it: a key that a later file names replaces the earlier value,
+/// lists as a whole. Without files it gives the defaults.
+///
+/// # Errors
+/// All faults of all files.
+pub fn load(files: &[PathBuf]) -> Result<Config, Faults> {
+    let mut reading = Reading::default();
+    for path in files {
+        match read_text(path) {
+            Ok(text) => reading.add(path, &text),
+            Err(fault) => reading.faults.push(*fault),
+        }
+    }
+    reading.finish()
+}
+
+/// Reads one text as if it stood in a file at `path`.
+///
+/// # Errors
+/// All faults of the text.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Faults> {
+    let mut reading = Reading::default();
+    reading.add(path, text);
+    reading.finish()
+}
+
+/// The files below `directory` that [`load`] is meant for, in order: `portcullis.toml`, then `conf.d/*.toml` by
+/// name. Those that are not there are left out, hidden ones too.
+///
+/// # Errors
+/// The directory `conf.d` cannot be read.
+pub fn standard_files(directory: &Path) -> Result<Vec<PathBuf>, Faults> {
+    let mut files = Vec::new();
+    let main = directory.join("portcullis.toml");
+    if main.symlink_metadata().is_ok() {
+        files.push(main);
+    }
+    let beside = directory.join("conf.d");
+    let listed: io::Result<Vec<PathBuf>> = match beside.read_dir() {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let mut listed = listed.map_err(|error| Faults(vec![unreadable(&beside, &error)]))?;
+    listed.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "toml")
+            && !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    });
+    listed.sort();
+    files.extend(listed);
+    Ok(files)
+}
+
+/// The bytes of a file that somebody wrote by hand, at most 1 MiB of them.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, Box<Fault>> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Box::new(Fault::of_file(
+            path,
+            "larger than 1 MiB, so this is no configuration",
+            "give the path of a configuration file",
+        )));
+    }
+    Ok(bytes)
+}
+
+fn read_text(path: &Path) -> Result<String, Box<Fault>> {
+    String::from_utf8(read_bytes(path)?).map_err(|error| {
+        let whole = String::from_utf8_lossy(error.as_bytes());
+        let at = error.utf8_error().valid_up_to();
+        let source = Source { path, text: &whole };
+        Box::new(source.fault(
+            at..at + 1,
+            format!("not UTF-8: the byte 0x{:02x} stands here", error.as_bytes()[at]),
+            "save the file as UTF-8 (`iconv -f latin1 -t utf8` converts an older one)",
+        ))
+    })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Fault {
+    let (why, mend) = match error.kind() {
+        io::ErrorKind::NotFound => ("there is no such file", "check the path"),
+        io::ErrorKind::PermissionDenied => {
+            ("you may not read it", "run as root, or let the group portcullis read it")
+        }
+        io::ErrorKind::IsADirectory => ("this is a directory", "name the file inside"),
+        _ => return Fault::of_file(path, format!("cannot be read: {error}"), "check the path"),
+    };
+    Fault::of_file(path, why, mend)
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reading {
+    config: Config,
+    faults: Vec<Fault>,
+    /// Where `ban` was written last; a fault that still lacks its message.
+    ban_at: Option<Fault>,
+    /// Where `ban_max` was written last, likewise.
+    ban_max_at: Option<Fault>,
+}
+
+impl Reading {
+    fn add(&mut self, path: &Path, text: &str) {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let source = Source { path, text };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut found: Vec<(usize, Fault)> = Vec::new();
+        let mut damaged: Vec<Range<usize>> = Vec::new();
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            // The parser may stumble several times over one slip; the first time says what is wrong.
+            if damaged.iter().any(|range| range.contains(&span.start)) {
+                continue;
+            }
+            damaged.push(damage(text, span.start));
+            let fault = source.fault(
+                span.clone(),
+                error.message(),
+                syntax_mend(&source, error.message(), span.start),
+            );
+            found.push((span.start, fault));
+        }
+        self.read_sections(&source, table.get_ref(), &mut |at, fault| {
+            if !damaged.iter().any(|range| range.contains(&at)) {
+                found.push((at, fault));
+            }
+        });
+        found.sort_by_key(|(at, _)| *at);
+        self.faults.extend(found.into_iter().map(|(_, fault)| fault));
+    }
+
+    fn finish(mut self) -> Result<Config, Faults> {
+        let respond = &self.config.respond;
+        if let Some(ban) = respond.ban.filter(|ban| self.faults.is_empty() && *ban > respond.ban_max) {
+            let (ban, longest) = (Span(ban), Span(respond.ban_max));
+            // The defaults agree, so at least one of the two was written.
+            if let Some(at) = self.ban_max_at.take().or(self.ban_at.take()) {
+                self.faults.push(Fault {
+                    message: format!("[respond] ban = \"{ban}\" is longer than ban_max = \"{longest}\""),
+                    mend: format!("write ban_max = \"{ban}\" or longer, or a shorter ban"),
+                    ..at
+                });
+            }
+        }
+        if self.faults.is_empty() { Ok(self.config) } else { Err(Faults(self.faults)) }
+    }
+
+    fn read_sections(&mut self, source: &Source, table: &DeTable, report: &mut dyn FnMut(usize, Fault)) {
+        for (name, value) in table {
+            let written: &str = name.get_ref();
+            match (schema::section(written), value.get_ref()) {
+                (Some(section), DeValue::Table(keys)) => self.read_keys(source, section, keys, report),
+                (Some(section), _) => report(
+                    name.span().start,
+                    source.fault(
+                        name.span(),
+                        format!("\"{}\" is a section", section.name),
+                        format!("write [{}] on a line of its own, its keys below it", section.name),
+                    ),
+                ),
+                (None, found) => {
+                    report(name.span().start, unknown_section(source, name.span(), written, found));
+                }
+            }
+        }
+    }
+
+    fn read_keys(
+        &mut self,
+        source: &Source,
+        section: &'static Section,
+        keys: &DeTable,
+        report: &mut dyn FnMut(usize, Fault),
+    ) {
+        for (name, value) in keys {
+            let written: &str = name.get_ref();
+            let Some(key) = section.key(written) else {
+                report(name.span().start, unknown_key(source, name.span(), section, written));
+                continue;
+            };
+            self.read_value(source, section, key, name.span(), value, report);
+        }
+    }
+
+    fn read_value(
+        &mut self,
+        source: &Source,
+        section: &Section,
+        key: &'static Key,
+        name: Range<usize>,
+        value: &Spanned<DeValue>,
+        report: &mut dyn FnMut(usize, Fault),
+    ) {
+        // Values that the parser made up while it recovered have no place of their own.
+        let span = if value.span().is_empty() { name } else { value.span() };
+        let wrongs = value::read(
+            &key.form,
+            value.get_ref(),
+            span.start,
+            &source.text[clamp(source.text, &span)],
+            &mut self.config,
+        );
+        for wrong in wrongs {
+            let at = match wrong.within {
+                Some(part) => span.start + part.start..span.start + part.end,
+                None => span.clone(),
+            };
+            let message = format!("[{}] {}: {}", section.name, key.name, wrong.message);
+            let mend = wrong.mend.unwrap_or_else(|| format!("write {} = …, {}", key.name, key.form.phrase()));
+            report(at.start, source.fault(at, message, mend.replace("{key}", key.name)));
+        }
+        match (section.name, key.name) {
+            ("respond", "ban") => self.ban_at = Some(source.fault(span, "", "")),
+            ("respond", "ban_max") => self.ban_max_at = Some(source.fault(span, "", "")),
+            _ => {}
+        }
+    }
+}
+
+/// The part of `range` that lies within `text` and on character boundaries.
+fn clamp(text: &str, range: &Range<usize>) -> Range<usize> {
+    if text.get(range.clone()).is_some() { range.clone() } else { 0..0 }
+}
+
+/// What a syntax fault at `at` makes unreliable: its line, and where it stands in a section's header, all of that
+/// section, whose keys may now seem to belong to another.
+fn damage(text: &str, at: usize) -> Range<usize> {
+    let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = |from: usize| text[from..].find('\n').map_or(text.len(), |length| from + length + 1);
+    let mut line_end = end(at);
+    if text[start..].trim_start().starts_with('[') {
+        while line_end < text.len() && !text[line_end..].trim_start_matches([' ', '\t']).starts_with('[') {
+            line_end = end(line_end);
+        }
+    }
+    start..line_end.max(at + 1)
+}
+
+/// What to write instead of something that is no TOML.
+fn syntax_mend(source: &Source, message: &str, at: usize) -> String {
+    let (_, _, line) = source.place(at);
+    let value = line.split_once('=').map(|(_, value)| value.trim());
+    if line.contains(['“', '”', '„', '‘', '’']) {
+        return "replace the typographic quotes by plain ones: \"".to_owned();
+    }
+    if message.contains("duplicate") {
+        return "keep one of them and delete the other".to_owned();
+    }
+    match value {
+        Some("") => "write a value behind the =".to_owned(),
+        Some(value) if !value.starts_with(['"', '\'', '[', '{']) => {
+            let (value, _) = value.split_once('#').unwrap_or((value, ""));
+            format!("put text between double quotes: \"{}\"", value.trim().trim_matches('"'))
+        }
+        Some(value) if value.starts_with('[') => {
+            "a list looks like this: [\"one\", \"two\"]; each text between double quotes".to_owned()
+        }
+        Some(_) => "close the text with a double quote on the same line".to_owned(),
+        None if line.trim_start().starts_with('[') => {
+            "a section looks like this, alone on its line: [watch]".to_owned()
+        }
+        None => "write key = value; a comment begins with #".to_owned(),
+    }
+}
+
+fn unknown_section(source: &Source, span: Range<usize>, written: &str, found: &DeValue) -> Fault {
+    if !found.is_table()
+        && let Some(section) = section_of(written)
+    {
+        return source.fault(
+            span,
+            format!("\"{written}\" stands outside its section"),
+            format!("move it below [{}]", section.name),
+        );
+    }
+    let names = SECTIONS.iter().map(|section| section.name);
+    let all: Vec<String> = names.clone().map(|name| format!("[{name}]")).collect();
+    let mend = match nearest(written, names) {
+        Some(name) => format!("did you mean [{name}]?"),
+        None => format!("there are {}", all.join(", ")),
+    };
+    source.fault(span, format!("there is no section or key \"{written}\""), mend)
+}
+
+fn unknown_key(source: &Source, span: Range<usize>, section: &Section, written: &str) -> Fault {
+    let names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+    let mend = match (section_of(written), nearest(written, names.iter().copied())) {
+        (Some(other), _) => format!("\"{written}\" belongs below [{}]", other.name),
+        (None, Some(name)) => format!("did you mean \"{name}\"?"),
+        (None, None) => {
+            let everywhere = SECTIONS.iter().flat_map(|other| other.keys.iter().map(move |key| (other, key)));
+            let near = nearest(written, everywhere.clone().map(|(_, key)| key.name));
+            match everywhere.clone().find(|(_, key)| Some(key.name) == near) {
+                Some((other, key)) => format!("did you mean \"{}\" below [{}]?", key.name, other.name),
+                None => format!("[{}] has the keys {}", section.name, names.join(", ")),
+            }
+        }
+    };
+    source.fault(span, format!("[{}] has no key \"{written}\"", section.name), mend)
+}
+
+/// The section that has a key of this very name.
+fn section_of(key: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.key(key).is_some())
+}
+
+#[cfg(test)]
+mod tests;
