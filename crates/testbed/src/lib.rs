@@ -19,6 +19,7 @@
 //! Without root, or without a tool, a test says why on standard error and returns; where the environment says
 //! `PORTCULLIS_TESTS=must` (as `cargo xtask test` does) it fails instead.
 
+mod ancestors;
 mod lab;
 mod mounts;
 mod namespace;
@@ -26,9 +27,10 @@ mod rights;
 mod running;
 mod wait;
 
+pub use ancestors::{target_directory, unpack};
 pub use lab::Lab;
 pub use namespace::{Namespace, Offloads};
 pub use nix::sys::signal::Signal;
-pub use rights::{has, rights};
+pub use rights::{has, is_installed, rights};
 pub use running::{Line, Running, Stream};
 pub use wait::wait_until;

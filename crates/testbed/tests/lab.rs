@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use testbed::{Lab, Namespace, Running, Signal, Stream, wait_until};
+use testbed::{Lab, Namespace, Offloads, Running, Signal, Stream, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -55,6 +55,29 @@ fn an_added_address_can_be_used_at_once() {
         assert!(lab.attacker.owns(address));
         assert!(!lab.victim.owns(address));
     }
+}
+
+#[test]
+fn offloads_are_switched_on_every_interface() {
+    let Some(lab) = Lab::routed() else { return };
+    if !testbed::has(&["ethtool"]) {
+        return;
+    }
+    let router = lab.router.as_ref().unwrap();
+    let states = || {
+        let ends =
+            [(&lab.attacker, "eth0"), (&lab.victim, "eth0"), (router, "attacker0"), (router, "victim0")];
+        ends.map(|(namespace, interface)| {
+            let features = String::from_utf8(namespace.run(&["ethtool", "-k", interface]).stdout).unwrap();
+            let names = ["tx-checksumming", "tcp-segmentation-offload", "generic-segmentation-offload"];
+            names.map(|name| features.contains(&format!("{name}: on")))
+        })
+    };
+    assert_eq!(states(), [[true; 3]; 4]);
+    lab.switch_offloads(Offloads::Off);
+    assert_eq!(states(), [[false; 3]; 4]);
+    lab.switch_offloads(Offloads::On);
+    assert_eq!(states(), [[true; 3]; 4]);
 }
 
 #[test]

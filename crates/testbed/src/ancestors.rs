@@ -1,0 +1,85 @@
+//! Programs of other projects, to be compared with: unpacked below `target/`, never installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The target directory that the running program was built in.
+///
+/// # Panics
+/// If the running program was not built by cargo, or was moved.
+pub fn target_directory() -> PathBuf {
+    let program = std::env::current_exe().expect("Linux knows its programs");
+    // Cargo marks the target directory for backup programs (https://bford.info/cachedir/).
+    let marked = program.ancestors().find(|place| place.join("CACHEDIR.TAG").is_file());
+    marked
+        .unwrap_or_else(|| panic!("{}: is not in a target directory of cargo", program.display()))
+        .to_owned()
+}
+
+/// Downloads a package of the distribution and unpacks it below `target/ancestors/`, once. Nothing is installed
+/// and nothing is started; returned is the directory that stands for `/`:
+/// `unpack("portsentry")?.join("usr/sbin/portsentry")`.
+///
+/// # Errors
+/// What went wrong in the words of the tool, for the person at the terminal: no Debian or Ubuntu, no network, no
+/// such package.
+pub fn unpack(package: &str) -> Result<PathBuf, String> {
+    let ancestors = target_directory().join("ancestors");
+    let place = ancestors.join(package);
+    if place.is_dir() {
+        return Ok(place);
+    }
+    // Aside, and renamed when it is whole, so that a run that was broken off leaves nothing half behind, and
+    // tests side by side don't meet.
+    let aside = ancestors.join(format!(".{package}-{}", std::process::id()));
+    let unpacked = download_and_unpack(package, &aside).and_then(|root| match fs::rename(root, &place) {
+        Err(error) if !place.is_dir() => Err(format!("{}: {error}", place.display())),
+        _ => Ok(place),
+    });
+    match fs::remove_dir_all(&aside) {
+        Err(error) if unpacked.is_ok() => Err(format!("{}: {error}", aside.display())),
+        _ => unpacked,
+    }
+}
+
+fn download_and_unpack(package: &str, aside: &Path) -> Result<PathBuf, String> {
+    fs::create_dir_all(aside).map_err(|error| format!("{}: {error}", aside.display()))?;
+    run(Command::new("apt-get").args(["--quiet", "download", package]).current_dir(aside))?;
+    let files = fs::read_dir(aside).map_err(|error| format!("{}: {error}", aside.display()))?;
+    let mut files = files.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let file = files.find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    let file = file.ok_or_else(|| format!("apt-get downloaded no package {package}"))?;
+    let root = aside.join("root");
+    run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&root))?;
+    Ok(root)
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let printed = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?} failed ({}; are the package lists fresh?):\n{printed}", output.status))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_target_directory_holds_this_test() {
+        assert!(std::env::current_exe().unwrap().starts_with(super::target_directory()));
+    }
+
+    #[test]
+    fn portsentry_is_unpacked_and_not_installed() {
+        let unpacked = super::unpack("portsentry");
+        if !crate::is_installed("apt-get") {
+            unpacked.unwrap_err();
+            return;
+        }
+        let root = unpacked.unwrap();
+        assert!(root.join("usr/sbin/portsentry").is_file());
+        assert!(!crate::is_installed("portsentry"));
+    }
+}
