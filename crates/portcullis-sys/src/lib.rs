@@ -1,3 +1,9 @@
 //! Every kernel interface that portcullis uses, behind a safe API.
 //!
 //! The only crate with `unsafe`; each block says why it holds. Nothing here decides anything.
+
+pub mod capabilities;
+pub mod clock;
+pub mod filter;
+pub mod ring;
+pub mod wake;

@@ -1,0 +1,299 @@
+//! The program against a predicate that was written down without looking at it, run by a small machine of our own
+//! and by the kernel's.
+
+use std::os::unix::net::UnixDatagram;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What the kernel knows of a packet besides its bytes.
+#[derive(Clone, Debug)]
+struct Arrival {
+    bytes: Vec<u8>,
+    ethertype: u16,
+    packet_type: u8,
+    interface: u32,
+    vlan: Option<u16>,
+}
+
+/// The classic BPF machine (Linux `Documentation/networking/filter.rst`), as far as our programs use it. Loads beyond
+/// the packet end the program with 0, as in the kernel.
+fn run(program: &Program, packet: &Arrival) -> u32 {
+    let (mut a, mut x, mut at) = (0u32, 0u32, 0usize);
+    let read = |offset: u32, size: usize| -> Option<u32> {
+        let from = usize::try_from(offset).unwrap();
+        let bytes = packet.bytes.get(from..from.checked_add(size)?)?;
+        Some(bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
+    };
+    loop {
+        let sock_filter { code, jt, jf, k } = program.instructions[at];
+        at += 1;
+        let loaded = match code {
+            0x06 => return k,
+            0x05 => {
+                at += k as usize;
+                continue;
+            }
+            0x15 | 0x35 | 0x45 => {
+                let holds = match code {
+                    0x15 => a == k,
+                    0x35 => a >= k,
+                    _ => a & k != 0,
+                };
+                at += usize::from(if holds { jt } else { jf });
+                continue;
+            }
+            0x54 => Some(a & k),
+            0x01 => {
+                x = k;
+                continue;
+            }
+            0xb1 => match read(k, 1) {
+                Some(byte) => {
+                    x = 4 * (byte & 15);
+                    continue;
+                }
+                None => None,
+            },
+            0x20 if k == 0xffff_f000 => Some(u32::from(packet.ethertype)),
+            0x20 if k == 0xffff_f004 => Some(u32::from(packet.packet_type)),
+            0x20 if k == 0xffff_f008 => Some(packet.interface),
+            0x20 if k == 0xffff_f02c => Some(u32::from(packet.vlan.unwrap_or(0))),
+            0x20 if k == 0xffff_f030 => Some(u32::from(packet.vlan.is_some())),
+            0x28 => read(k, 2),
+            0x30 => read(k, 1),
+            0x48 => read(x + k, 2),
+            0x50 => read(x + k, 1),
+            _ => panic!("unknown instruction {code:#x} {k:#x}"),
+        };
+        match loaded {
+            Some(value) => a = value,
+            None => return 0,
+        }
+    }
+}
+
+/// What shall pass, said once more in Rust.
+fn should_pass(spec: &FilterSpec, packet: &Arrival) -> bool {
+    let is_watched = match &spec.interfaces {
+        InterfaceChoice::AllBut(list) => !list.contains(&packet.interface),
+        InterfaceChoice::Only(list) => list.contains(&packet.interface),
+    };
+    let is_of_this_vlan = packet.vlan.is_none_or(|tag| tag & 0xfff == 0);
+    packet.packet_type == 0 && is_watched && is_of_this_vlan && may_be_a_probe(spec, packet).unwrap_or(false)
+}
+
+/// `None` where the packet is too short to tell.
+fn may_be_a_probe(spec: &FilterSpec, packet: &Arrival) -> Option<bool> {
+    let bytes = &packet.bytes;
+    let (protocol, header) = match packet.ethertype {
+        0x8100 | 0x88a8 => return Some(true),
+        0x0800 => {
+            let [flags, offset] = [*bytes.get(6)?, *bytes.get(7)?];
+            if flags & 0x3f != 0 || offset != 0 {
+                return Some(true);
+            }
+            (*bytes.get(9)?, usize::from(bytes[0] & 0xf) * 4)
+        }
+        0x86dd => {
+            let next = *bytes.get(6)?;
+            if [0, 43, 44, 51, 60, 135, 139, 140].contains(&next) {
+                return Some(true);
+            }
+            (next, 40)
+        }
+        _ => return Some(false),
+    };
+    let transport = bytes.get(header..)?;
+    let port = || Some(u16::from_be_bytes([*transport.get(2)?, *transport.get(3)?]));
+    Some(match protocol {
+        6 => {
+            let flags = *transport.get(13)?;
+            let (fin, syn, rst) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+            let (psh, ack, urg) = (flags & 8 != 0, flags & 16 != 0, flags & 32 != 0);
+            let is_odd = match (syn, ack, rst) {
+                (true, false, _) | (true, true, true) | (false, false, false) => true,
+                (true, true, false) => fin,
+                (false, true, false) => fin && !psh && !urg,
+                (false, _, true) => false,
+            };
+            is_odd && spec.tcp.contains(port()?)
+        }
+        17 => {
+            let port = port()?;
+            spec.udp.contains(port) && !spec.muted_udp.contains(&port)
+        }
+        132 => matches!(*transport.get(12)?, 1 | 10) && spec.tcp.contains(port()?),
+        _ => false,
+    })
+}
+
+fn ports(most: usize) -> impl Strategy<Value = PortSet> {
+    let single = any::<u16>().prop_map(|port| (port, port));
+    let near = (0u16..64, 0u16..4).prop_map(|(low, more)| (low, low + more));
+    let far = (any::<u16>(), 0u16..2000).prop_map(|(low, more)| (low, low.saturating_add(more)));
+    prop_oneof![
+        1 => Just(PortSet::all()),
+        1 => Just(PortSet::default()),
+        2 => prop::collection::vec(prop_oneof![near, far], 0..most).prop_map(PortSet::from_ranges),
+        2 => prop::collection::vec(single, 0..most).prop_map(PortSet::from_ranges),
+    ]
+}
+
+fn specs(most: usize) -> impl Strategy<Value = FilterSpec> {
+    let indexes = prop::collection::vec(prop_oneof![0u32..20, any::<u32>()], 0..12);
+    let interfaces = prop_oneof![
+        indexes.clone().prop_map(InterfaceChoice::AllBut),
+        indexes.prop_map(InterfaceChoice::Only)
+    ];
+    (ports(most), ports(most), interfaces, prop::collection::vec(0u16..64, 0..6))
+        .prop_map(|(tcp, udp, interfaces, muted_udp)| FilterSpec { tcp, udp, interfaces, muted_udp })
+}
+
+/// Packets that mostly get as far as the ports.
+fn arrivals() -> impl Strategy<Value = Arrival> {
+    let protocol = prop_oneof![
+        4 => Just(6u8), 3 => Just(17u8), 2 => Just(132u8), 1 => Just(1u8), 1 => Just(58u8),
+        1 => Just(44u8), 1 => any::<u8>()
+    ];
+    let port = prop_oneof![3 => 0u16..70, 1 => any::<u16>()];
+    let fragment = prop_oneof![6 => Just(0u16), 2 => Just(0x4000), 1 => any::<u16>()];
+    let chunk = prop_oneof![Just(1u8), Just(10), 0u8..12];
+    let header = (protocol, port, fragment, any::<u8>(), chunk, 0u8..16, prop::bool::weighted(0.9));
+    let bytes = (any::<bool>(), header, 0usize..100, prop::collection::vec(any::<u8>(), 100));
+    let type_and_length = (
+        prop_oneof![8 => Just(None), 1 => any::<u16>().prop_map(Some), 1 => Just(Some(0x8100)), 1 => Just(Some(0x88a8))],
+        prop_oneof![8 => Just(0u8), 1 => 0u8..8],
+        prop_oneof![4 => 0u32..20, 1 => any::<u32>()],
+        prop_oneof![4 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(0x6000)), 1 => any::<u16>().prop_map(Some)],
+    );
+    (bytes, type_and_length).prop_map(|((is_ipv6, fields, length, mut bytes), about)| {
+        let (protocol, port, fragment, flags, chunk, words, is_whole) = fields;
+        let transport = if is_ipv6 {
+            bytes[0] = 0x60;
+            bytes[6] = protocol;
+            40
+        } else {
+            bytes[0] = 0x40 | words;
+            bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
+            bytes[9] = protocol;
+            usize::from(words) * 4
+        };
+        bytes[transport + 2..transport + 4].copy_from_slice(&port.to_be_bytes());
+        bytes[transport + 12] = chunk;
+        bytes[transport + 13] = flags;
+        if !is_whole {
+            bytes.truncate(length);
+        }
+        let (ethertype, packet_type, interface, vlan) = about;
+        let ethertype = ethertype.unwrap_or(if is_ipv6 { 0x86dd } else { 0x0800 });
+        Arrival { bytes, ethertype, packet_type, interface, vlan }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+
+    #[test]
+    fn exactly_what_should_pass_passes(spec in specs(40), packets in prop::collection::vec(arrivals(), 60)) {
+        let program = Program::compile(&spec);
+        prop_assert_eq!(program.coverage(), Coverage::Exact);
+        for packet in packets {
+            let wanted = if should_pass(&spec, &packet) { SNAP_LENGTH } else { 0 };
+            prop_assert_eq!(run(&program, &packet), wanted, "{:?}", packet);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+
+    #[test]
+    fn many_ports_are_still_exact_or_pass_more(
+        spec in specs(1500), packets in prop::collection::vec(arrivals(), 30), ceiling in 256usize..4097,
+    ) {
+        let program = Program::compile_within(&spec, ceiling);
+        prop_assert!(program.length() <= ceiling);
+        program.attach_as_it_is(UnixDatagram::unbound().unwrap()).unwrap();
+        for packet in packets {
+            match (run(&program, &packet) != 0, should_pass(&spec, &packet)) {
+                (false, true) => prop_assert!(false, "lost {packet:?}"),
+                (true, false) => prop_assert_eq!(program.coverage(), Coverage::Coarse, "{:?}", packet),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn spec(tcp: PortSet, udp: PortSet) -> FilterSpec {
+    FilterSpec { tcp, udp, interfaces: InterfaceChoice::AllBut(vec![1]), muted_udp: Vec::new() }
+}
+
+fn every_nth(step: usize) -> PortSet {
+    PortSet::from_ranges((0..=u16::MAX).step_by(step).map(|port| (port, port)))
+}
+
+fn tcp_syn_to(port: u16) -> Arrival {
+    let mut bytes = vec![0; 40];
+    bytes[0] = 0x45;
+    bytes[9] = 6;
+    bytes[22..24].copy_from_slice(&port.to_be_bytes());
+    bytes[33] = 0x02;
+    Arrival { bytes, ethertype: 0x0800, packet_type: 0, interface: 2, vlan: None }
+}
+
+#[test]
+fn every_port_is_decided_exactly_even_far_down_a_long_program() {
+    let set = PortSet::from_ranges((0..1900u16).map(|index| (index * 33 + 5, index * 33 + 5)));
+    let program = Program::compile(&spec(set.clone(), PortSet::default()));
+    assert_eq!(program.coverage(), Coverage::Exact);
+    for port in 0..=u16::MAX {
+        assert_eq!(run(&program, &tcp_syn_to(port)) != 0, set.contains(port), "{port}");
+    }
+}
+
+#[test]
+fn ports_too_fine_for_the_kernel_are_passed_by_the_coarse() {
+    for step in [2, 3, 16] {
+        let set = every_nth(step);
+        let program = Program::compile(&spec(set.clone(), set.clone()));
+        assert_eq!(program.coverage(), Coverage::Coarse);
+        assert!(program.length() <= LONGEST_PROGRAM, "{}", program.length());
+        program.attach_as_it_is(UnixDatagram::unbound().unwrap()).unwrap();
+        for port in set.ranges().iter().map(|range| range.0) {
+            assert_ne!(run(&program, &tcp_syn_to(port)), 0, "{port}");
+        }
+    }
+}
+
+#[test]
+fn a_coarse_set_keeps_its_widest_gaps() {
+    // Every other port up to 20,000, then nothing: what lies above must stay out.
+    let set = PortSet::from_ranges((0..10_000u16).map(|index| (index * 2, index * 2)));
+    let program = Program::compile(&spec(set, PortSet::default()));
+    assert_eq!(program.coverage(), Coverage::Coarse);
+    assert_eq!(run(&program, &tcp_syn_to(30_000)), 0);
+}
+
+#[test]
+fn a_thousand_bridge_ports_leave_room_for_ports() {
+    let interfaces = InterfaceChoice::AllBut((0..1000).map(|index| index * 2 + 4).collect());
+    let spec = FilterSpec { interfaces, ..spec("1-1023, !113".parse().unwrap(), "53,161".parse().unwrap()) };
+    let program = Program::compile(&spec);
+    assert_eq!(program.coverage(), Coverage::Coarse, "2,000 changes are more than a quarter of the program");
+    assert_eq!(run(&program, &tcp_syn_to(113)), 0);
+    assert_ne!(run(&program, &tcp_syn_to(22)), 0);
+    assert_eq!(run(&program, &Arrival { interface: 2002, ..tcp_syn_to(22) }), 0, "as many as fit stay out");
+}
+
+#[test]
+fn ordinary_traffic_leaves_early() {
+    let program = Program::compile(&spec(PortSet::all(), PortSet::all()));
+    assert!(program.length() < 70, "{}", program.length());
+    for flags in [0x10, 0x18, 0x12, 0x52, 0x14, 0x04, 0x19] {
+        let mut packet = tcp_syn_to(80);
+        packet.bytes[33] = flags;
+        assert_eq!(run(&program, &packet), 0, "flags {flags:#x}");
+    }
+}

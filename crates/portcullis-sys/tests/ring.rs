@@ -1,0 +1,247 @@
+//! The packet ring and its filter against real traffic, in namespaces of the test's own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use portcullis_core::net::PortSet;
+use portcullis_core::wire::{Checksums, Link, TcpFlags};
+use portcullis_sys::capabilities::{self, Capability};
+use portcullis_sys::filter::{Coverage, FilterSpec, InterfaceChoice, LONGEST_PROGRAM, Program};
+use portcullis_sys::ring::{Ring, RingError, RingOptions, Statistics};
+use portcullis_sys::wake::Poller;
+use portcullis_sys::{clock, filter};
+use testbed::{Lab, Namespace};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A UDP port that tells the test "everything sent before has arrived".
+const MARK: u16 = 65_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    interface: u32,
+    protocol: u8,
+    port: u16,
+    flags: u8,
+}
+
+fn spec(tcp: &str, udp: &str) -> FilterSpec {
+    let udp: PortSet = udp.parse().unwrap();
+    let with_mark = udp.ranges().iter().copied().chain([(MARK, MARK)]);
+    FilterSpec {
+        tcp: tcp.parse().unwrap(),
+        udp: PortSet::from_ranges(with_mark),
+        interfaces: InterfaceChoice::AllBut(vec![1]),
+        muted_udp: Vec::new(),
+    }
+}
+
+fn open(victim: &Namespace, spec: &FilterSpec) -> Ring {
+    victim.enter(|| Ring::open(&RingOptions { mebibytes: 1 }, &Program::compile(spec)).unwrap())
+}
+
+/// Marks the end of what was sent, and reads the ring up to there.
+fn read_all(lab: &Lab, ring: &mut Ring) -> Vec<Seen> {
+    send_udp(lab, MARK, 1);
+    let mut poller = Poller::new().unwrap();
+    let (mut seen, mut is_complete) = (Vec::new(), false);
+    let begin = Instant::now();
+    while !is_complete {
+        assert!(begin.elapsed() < DEADLINE, "the mark never came; seen {seen:?}");
+        poller.wait(&[ring.as_fd()], Some(DEADLINE)).unwrap();
+        ring.drain(usize::MAX, |captured| {
+            let bytes = captured.frame.bytes;
+            assert_eq!(captured.frame.link, Link::Network { ethertype: 0x0800 });
+            let transport = &bytes[usize::from(bytes[0] & 15) * 4..];
+            let port = u16::from_be_bytes([transport[2], transport[3]]);
+            let flags = if bytes[9] == 6 { transport[13] } else { 0 };
+            is_complete = bytes[9] == 17 && port == MARK;
+            if !is_complete {
+                seen.push(Seen { interface: captured.interface, protocol: bytes[9], port, flags });
+            }
+        });
+    }
+    seen
+}
+
+fn send_udp(lab: &Lab, port: u16, times: usize) {
+    let socket = lab.attacker.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    for _ in 0..times {
+        assert_eq!(socket.send_to(b"hello", (lab.victim4(), port)).unwrap(), 5);
+    }
+}
+
+#[test]
+fn every_probe_of_a_real_scan_is_seen() {
+    let Some(lab) = Lab::direct() else { return };
+    if !testbed::has(&["nmap"]) {
+        return;
+    }
+    let mut ring = open(&lab.victim, &spec("all", "none"));
+    lab.attacker.run(&["nmap", "-n", "-Pn", "-sS", "-p", "1-200", &lab.victim4().to_string()]);
+    let seen = read_all(&lab, &mut ring);
+    assert!(seen.iter().all(|probe| probe.protocol == 6 && probe.flags == TcpFlags::SYN), "{seen:?}");
+    let ports: BTreeSet<u16> = seen.iter().map(|probe| probe.port).collect();
+    assert_eq!(ports, (1..=200).collect());
+    assert_eq!(ring.statistics().unwrap(), Statistics { received: seen.len() as u64 + 1, dropped: 0 });
+    assert_eq!((ring.size(), ring.slots()), (1024 * 1024, 2048));
+}
+
+#[test]
+fn a_connection_shows_its_beginning_and_end_and_nothing_between() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut ring = open(&lab.victim, &spec("all", "none"));
+    let listener = lab.victim.enter(|| TcpListener::bind((lab.victim4(), 8080)).unwrap());
+    let mut client = lab.attacker.enter(|| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let (mut server, _) = listener.accept().unwrap();
+    let echo = std::thread::spawn(move || {
+        let mut buffer = vec![0; 65536];
+        loop {
+            match server.read(&mut buffer).unwrap() {
+                0 => return,
+                count => server.write_all(&buffer[..count]).unwrap(),
+            }
+        }
+    });
+    let mut answer = vec![0; 65536];
+    for _ in 0..200 {
+        client.write_all(&[7; 65536]).unwrap();
+        client.read_exact(&mut answer).unwrap();
+    }
+    drop(client);
+    echo.join().unwrap();
+    let flags: Vec<u8> = read_all(&lab, &mut ring).iter().map(|seen| seen.flags).collect();
+    assert_eq!(flags, [TcpFlags::SYN, TcpFlags::FIN | TcpFlags::ACK]);
+}
+
+#[test]
+fn what_this_host_sends_and_what_stays_inside_is_not_seen() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut ring = open(&lab.victim, &spec("all", "all"));
+    let socket = lab.victim.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.send_to(b"out", (lab.attacker4(), 9)).unwrap();
+    socket.send_to(b"inside", ("127.0.0.1", 9)).unwrap();
+    socket.send_to(b"inside", (lab.victim4(), 9)).unwrap();
+    assert_eq!(read_all(&lab, &mut ring), []);
+}
+
+#[test]
+fn an_interface_that_comes_back_is_seen_without_opening_anew() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut ring = open(&lab.victim, &spec("none", "9"));
+    send_udp(&lab, 9, 1);
+    let before = read_all(&lab, &mut ring);
+    lab.victim.ip("link set eth0 down\nlink delete eth0\n");
+    ring.take_error().unwrap();
+    lab.victim.ip("link add filler type veth peer name other\n"); // so that the next index is another one
+    lab.attacker.join("eth0", &lab.victim, "eth0");
+    lab.attacker.add_address("eth0", "10.77.0.1/24");
+    lab.victim.add_address("eth0", "10.77.0.2/24");
+    send_udp(&lab, 9, 1);
+    let after = read_all(&lab, &mut ring);
+    assert_eq!((before.len(), after.len()), (1, 1));
+    assert_ne!(before[0].interface, after[0].interface);
+}
+
+#[test]
+fn packets_without_room_are_counted() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut ring = open(&lab.victim, &spec("none", "9"));
+    send_udp(&lab, 9, 3000);
+    let full = testbed::wait_until(DEADLINE, "3,000 packets counted", || {
+        let now = ring.statistics().unwrap();
+        (now.received + now.dropped == 3000).then_some(now)
+    });
+    assert_eq!(full, Statistics { received: 2048, dropped: 952 });
+    assert_eq!(ring.statistics().unwrap(), full, "the kernel's own counter begins anew, ours doesn't");
+    assert_eq!(ring.drain(48, |_| {}), 48);
+    assert_eq!(ring.drain(usize::MAX, |_| {}), 2000);
+    // With room again it goes on, round the end of the ring as well.
+    for _ in 0..3 {
+        send_udp(&lab, 9, 1000);
+        assert_eq!(read_all(&lab, &mut ring).len(), 1000);
+    }
+    assert_eq!(ring.statistics().unwrap(), Statistics { received: 2048 + 3003, dropped: 952 });
+}
+
+#[test]
+fn another_filter_takes_over_at_run_time() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut ring = open(&lab.victim, &spec("none", "9"));
+    send_udp(&lab, 9, 2);
+    send_udp(&lab, 10, 2);
+    assert_eq!(read_all(&lab, &mut ring).iter().map(|seen| seen.port).collect::<Vec<_>>(), [9, 9]);
+    ring.set_filter(&Program::compile(&FilterSpec { muted_udp: vec![9], ..spec("none", "9-10") })).unwrap();
+    send_udp(&lab, 9, 2);
+    send_udp(&lab, 10, 2);
+    assert_eq!(read_all(&lab, &mut ring).iter().map(|seen| seen.port).collect::<Vec<_>>(), [10, 10]);
+}
+
+#[test]
+fn a_frame_says_when_and_how_long_and_what_its_checksum_is_worth() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut ring = open(&lab.victim, &spec("none", "9"));
+    let before = clock::now().wall;
+    let socket = lab.attacker.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.send_to(&[7; 1000], (lab.victim4(), 9)).unwrap();
+    let mut poller = Poller::new().unwrap();
+    assert!(poller.wait(&[ring.as_fd()], Some(DEADLINE)).unwrap().is_ready(0));
+    let mut count = 0;
+    ring.drain(10, |captured| {
+        count += 1;
+        assert!(before <= captured.time && captured.time <= clock::now().wall);
+        assert_eq!(captured.frame.wire_length, 20 + 8 + 1000);
+        assert_eq!(captured.frame.bytes.len(), filter::SNAP_LENGTH as usize);
+        assert!(captured.frame.bytes[28..].iter().all(|byte| *byte == 7));
+        assert_eq!(captured.frame.checksums, Checksums::Unfinished, "veth crosses no wire");
+    });
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn a_kernel_with_little_option_memory_gets_a_coarser_filter() {
+    let Some(lab) = Lab::direct() else { return };
+    let limit = "/proc/sys/net/core/optmem_max";
+    let is_per_namespace = lab.victim.enter(|| std::fs::write(limit, "20480").is_ok());
+    if !is_per_namespace {
+        eprintln!("skipped: {limit} belongs to the whole machine before Linux 6.8");
+        return;
+    }
+    let ports = PortSet::from_ranges((0..1500u16).map(|index| (index * 40, index * 40)));
+    let fine = FilterSpec { tcp: ports, ..spec("none", "9") };
+    let program = Program::compile(&fine);
+    assert_eq!(program.coverage(), Coverage::Exact);
+    let mut ring = open(&lab.victim, &fine);
+    assert_eq!(ring.program().coverage(), Coverage::Coarse);
+    assert!(ring.program().length() < program.length() && program.length() < LONGEST_PROGRAM);
+    send_udp(&lab, 9, 1);
+    assert_eq!(read_all(&lab, &mut ring).len(), 1);
+}
+
+#[test]
+fn without_the_right_to_capture_the_error_says_so() {
+    let Some(lab) = Lab::direct() else { return };
+    let program = Program::compile(&spec("all", "all"));
+    let (may_capture, result) = lab.victim.enter(|| {
+        // SAFETY: no pointers are passed. The raw call changes this thread alone, which ends with the closure.
+        let result = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+        assert_eq!(result, 0);
+        (capabilities::has(Capability::NetRaw).unwrap(), Ring::open(&RingOptions::default(), &program))
+    });
+    assert!(!may_capture);
+    assert!(matches!(result, Err(RingError::NotPermitted(_))), "{result:?}");
+}
+
+#[test]
+fn a_size_out_of_bounds_is_refused() {
+    let program = Program::compile(&spec("all", "all"));
+    for mebibytes in [0, 1025] {
+        let refused = Ring::open(&RingOptions { mebibytes }, &program);
+        assert!(matches!(refused, Err(RingError::Size(size)) if size == mebibytes));
+    }
+}
