@@ -1,0 +1,71 @@
+//! The fuzz targets' bodies as property tests: on arbitrary bytes, and on packets with some bytes changed, which
+//! get much farther.
+
+#[path = "../../../fuzz/src/lib.rs"]
+mod fuzz_bodies;
+
+use portcullis_core::wire::{Link, TcpFlags, build};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+fn packet() -> impl Strategy<Value = build::Packet> {
+    let inner = build::ip("192.0.2.1", "192.0.2.2", build::udp(1, 2, &[0; 8])).bytes();
+    let inner6 = build::ip("2001:db8::1", "2001:db8::2", build::udp(1, 2, &[0; 8])).bytes();
+    select(vec![
+        build::ip("192.0.2.1", "192.0.2.2", build::tcp(1, 2, TcpFlags::SYN).options(&[1; 40])),
+        build::ip("192.0.2.1", "192.0.2.2", build::udp(1, 2, &[3; 200])).options(&[0; 8]),
+        build::ip("192.0.2.1", "192.0.2.2", build::icmp(3, 3, &inner)),
+        build::ip("2001:db8::1", "2001:db8::2", build::tcp(1, 2, TcpFlags::SYN))
+            .extension(build::Extension::DestinationOptions(16)),
+        build::ip("2001:db8::1", "2001:db8::2", build::udp(1, 2, &[3; 200]))
+            .unfragmentable(build::Extension::HopByHop(0))
+            .extension(build::Extension::Authentication),
+        build::ip("2001:db8::1", "2001:db8::2", build::icmpv6(1, 4, &inner6)),
+        build::ip("2001:db8::1", "2001:db8::2", build::sctp(1, 2, 0, 1)),
+    ])
+}
+
+/// A link, as the first byte of the input, and the frames that it should see: whole packets, or any of their
+/// fragments, with some bytes changed.
+fn frames() -> impl Strategy<Value = (u8, Vec<Vec<u8>>)> {
+    let change = (any::<Index>(), any::<u8>());
+    let frame = (packet(), any::<Index>(), 1..8_usize, any::<bool>(), prop::collection::vec(change, 0..3));
+    (0..8_u8, prop::collection::vec(frame, 1..20)).prop_map(|(first, frames)| {
+        let frames = frames.into_iter().map(|(packet, which, units, is_whole, changes)| {
+            let pieces = if is_whole { vec![packet.bytes()] } else { packet.fragments(units * 8) };
+            let bytes = &pieces[which.index(pieces.len())];
+            let link = match first {
+                0 => Link::Ethernet,
+                1 => Link::CookedV1,
+                2 => Link::CookedV2,
+                4 => Link::Null,
+                _ => Link::RawIp,
+            };
+            let mut bytes = build::frame(link, bytes);
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            bytes
+        });
+        (first, frames.collect())
+    })
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_do_no_harm(input in prop::collection::vec(any::<u8>(), 0..2000)) {
+        fuzz_bodies::wire_decode(&input);
+    }
+
+    #[test]
+    fn changed_packets_and_fragments_do_no_harm((first, frames) in frames(), how in any::<[u8; 20]>(), cut in 0..3_u8) {
+        let mut input = vec![first];
+        for (frame, how) in frames.iter().zip(how) {
+            input.extend([how, cut / 2]);
+            input.extend((frame.len() as u16).to_le_bytes());
+            input.extend(frame);
+        }
+        fuzz_bodies::wire_decode(&input);
+    }
+}
