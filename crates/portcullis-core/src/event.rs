@@ -366,4 +366,9 @@ pub enum Fault {
         /// The kernel's answer, for people.
         answer: String,
     },
+    /// The kernel refused to take something out, or to change the allow list.
+    NotChanged {
+        /// The kernel's answer, for people.
+        answer: String,
+    },
 }

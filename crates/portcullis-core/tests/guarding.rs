@@ -223,7 +223,7 @@ fn a_wider_ban_takes_the_place_of_those_that_end_earlier() {
 fn an_allowance_lifts_the_ban_and_ends_in_time() {
     let mut story = Story::new(Mode::Enforce);
     story.scan(STRANGER, 1..=5);
-    story.engine.allow(story.now, prefix(STRANGER), Some(seconds(60)));
+    story.engine.allow(story.now, &[prefix(STRANGER)], Some(seconds(60))).unwrap();
     assert_eq!(
         story.told(),
         ["release [198.51.100.7/32]", "unban 198.51.100.7/32 protected now", "allow 198.51.100.7/32 true"]

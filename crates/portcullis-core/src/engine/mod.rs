@@ -320,6 +320,12 @@ impl Engine {
         self.ledger.changes(now, limit)
     }
 
+    /// Whether the store lacks something.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.ledger.is_dirty()
+    }
+
     /// The store has (or has not) kept these.
     pub fn saved(&mut self, changes: &[Change], is_kept: bool) {
         self.ledger.saved(changes, is_kept);

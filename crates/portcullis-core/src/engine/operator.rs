@@ -22,6 +22,13 @@ pub enum BanRefusal {
     },
 }
 
+/// No more prefixes than this are allowed by hand; whole networks belong into the configuration.
+pub const ALLOWANCES: usize = 4096;
+
+/// There would be more than [`ALLOWANCES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
+
 /// Which bans are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
@@ -85,28 +92,43 @@ impl Engine {
         self.lift(now, meant, Ending::Operator)
     }
 
-    /// Allows `prefix` for `length` (`None` is for ever); bans inside end. Says which those were.
-    pub fn allow(&mut self, now: Now, prefix: Prefix, length: Option<Duration>) -> Vec<Ban> {
-        self.allowances.insert(prefix, length.map(|length| now.mono + length));
-        let inside = self.ledger.prefixes(|ban, _| prefix.covers(ban));
-        let lifted = self.lift(now, inside, Ending::Protected);
-        self.allowances_changed(now);
-        let until = match length {
-            None => Until::Ever,
-            Some(length) => Until::At(now.wall + length),
-        };
-        self.record(now, What::Allow { prefix, until: Some(until) });
-        lifted
-    }
-
-    /// Takes an allowance back; whether there was one.
-    pub fn disallow(&mut self, now: Now, prefix: Prefix) -> bool {
-        if self.allowances.remove(&prefix).is_none() {
-            return false;
+    /// Allows `prefixes` for `length` (`None` is for ever); bans inside end. Says which those were.
+    ///
+    /// # Errors
+    /// There would be more than [`ALLOWANCES`]; nothing was changed.
+    pub fn allow(
+        &mut self,
+        now: Now,
+        prefixes: &[Prefix],
+        length: Option<Duration>,
+    ) -> Result<Vec<Ban>, TooMany> {
+        let new = prefixes.iter().filter(|prefix| !self.allowances.contains_key(prefix)).count();
+        if self.allowances.len() + new > ALLOWANCES {
+            return Err(TooMany);
+        }
+        let until = length.map_or(Until::Ever, |length| Until::At(now.wall + length));
+        let mut lifted = Vec::new();
+        for prefix in prefixes {
+            self.allowances.insert(*prefix, length.map(|length| now.mono + length));
+            let inside = self.ledger.prefixes(|ban, _| prefix.covers(ban));
+            lifted.extend(self.lift(now, inside, Ending::Protected));
+            self.record(now, What::Allow { prefix: *prefix, until: Some(until) });
         }
         self.allowances_changed(now);
-        self.record(now, What::Allow { prefix, until: None });
-        true
+        Ok(lifted)
+    }
+
+    /// Takes allowances back; says for each whether there was one.
+    pub fn disallow(&mut self, now: Now, prefixes: &[Prefix]) -> Vec<bool> {
+        let was_allowed: Vec<bool> =
+            prefixes.iter().map(|prefix| self.allowances.remove(prefix).is_some()).collect();
+        for (prefix, _) in prefixes.iter().zip(&was_allowed).filter(|(_, was)| **was) {
+            self.record(now, What::Allow { prefix: *prefix, until: None });
+        }
+        if was_allowed.contains(&true) {
+            self.allowances_changed(now);
+        }
+        was_allowed
     }
 
     /// Who is allowed by hand, and how long still (`None` is for ever).
@@ -230,8 +252,6 @@ impl Engine {
             .filter(|(_, until)| until.is_some_and(|until| until <= now.mono))
             .map(|(prefix, _)| *prefix)
             .collect();
-        for prefix in over {
-            self.disallow(now, prefix);
-        }
+        self.disallow(now, &over);
     }
 }
