@@ -4,6 +4,7 @@
 
 mod demo;
 mod licences;
+mod packaging;
 mod privilege;
 mod program;
 mod run;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::ops::AddAssign;
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::{Outcome, licences, privilege, program, tools};
+use crate::{Outcome, licences, packaging, privilege, program, tools};
 
 /// Runs all checks; the tests last, with a one-line total.
 pub fn perform(arguments: &[String]) -> Outcome {
@@ -25,6 +25,8 @@ pub fn perform(arguments: &[String]) -> Outcome {
     step("documents");
     let documents = &mut program::cargo(&["doc", "--locked", "--quiet", "--workspace", "--no-deps"]);
     program::succeed(documents.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    step("systemd unit");
+    packaging::check()?;
     step("tests");
     let tests = &mut program::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     if !privilege::is_root() {

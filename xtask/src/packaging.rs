@@ -1,0 +1,45 @@
+//! The systemd unit, judged by systemd itself where that is there to judge.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::program;
+
+/// How exposed the unit may be, in tenths: systemd's scale goes from 0 to 100 (`systemd-analyze security`).
+const EXPOSURE: u32 = 20;
+
+/// The first systemd that judges a file without a running systemd (its NEWS, 250).
+const JUDGES_FILES: u32 = 250;
+
+/// Checks that the unit is well formed and shut in.
+///
+/// # Errors
+/// If systemd finds a fault in it, or it is more exposed than [`EXPOSURE`].
+pub fn check() -> Result<(), String> {
+    if version().is_none_or(|version| version < JUDGES_FILES) {
+        println!("no systemd of version {JUDGES_FILES} here to judge the unit");
+        return Ok(());
+    }
+    let unit = program::workspace().join("packaging/systemd/portcullis.service");
+    let threshold = format!("--threshold={EXPOSURE}");
+    let mut exposure = Command::new("systemd-analyze");
+    exposure.args(["--no-pager", "--offline=true", &threshold, "security"]).arg(&unit);
+    program::succeed(exposure.stdout(Stdio::null()))?;
+
+    // A unit is only well formed if its programs exist, so a copy names one that surely does.
+    let text = fs::read_to_string(&unit).map_err(|error| format!("{}: {error}", unit.display()))?;
+    let aside = testbed::target_directory().join("systemd");
+    let copy = aside.join("portcullis.service");
+    fs::create_dir_all(&aside)
+        .and_then(|()| fs::write(&copy, text.replace("/usr/bin/portcullis", "/bin/true")))
+        .map_err(|error| format!("{}: {error}", copy.display()))?;
+    program::succeed(
+        Command::new("systemd-analyze").args(["--man=no", "--recursive-errors=no", "verify"]).arg(&copy),
+    )
+}
+
+/// From `systemd 252 (252.38-1~deb12u1)`.
+fn version() -> Option<u32> {
+    let output = Command::new("systemd-analyze").arg("--version").output().ok()?;
+    String::from_utf8_lossy(&output.stdout).split_whitespace().nth(1)?.parse().ok()
+}
