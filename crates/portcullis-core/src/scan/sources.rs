@@ -1,6 +1,6 @@
 //! A bounded table of prefixes that a flood of made-up sources cannot wash out.
 //!
-//! Buckets of [`WAYS`] entries, chosen by a keyed hash: a newcomer to a full bucket displaces the least suspicious
+//! Buckets of `WAYS` entries, chosen by a keyed hash: a newcomer to a full bucket displaces the least suspicious
 //! entry of that bucket, and of those the longest unseen. Each operation looks at one bucket only, so its cost is
 //! bounded whatever is sent, and nobody without the key can aim at a bucket. The mistake that is possible: of two
 //! equally unsuspicious sources the older one is forgotten, and a very slow scanner begins anew.
