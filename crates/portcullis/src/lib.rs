@@ -1,6 +1,7 @@
 //! The program around the engine: it captures, asks the kernel, carries out what the engine decided, writes it down
 //! and answers the operator.
 
+pub mod capture;
 pub mod config;
 
 /// Runs the program with the process's arguments.

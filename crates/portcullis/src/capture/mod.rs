@@ -1,0 +1,3 @@
+//! Where frames come from: the live ring, plain sockets, or a file.
+
+pub mod pcap;
