@@ -1,5 +1,6 @@
 //! What the administrator wants: one typed [`Config`], whichever file it was read from.
 
+mod check;
 mod duration;
 mod fault;
 pub mod schema;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use portcullis_core::net::{PortSet, Prefix};
 
+pub use self::check::{Description, describe};
 pub use self::duration::{Span, SpanError};
 pub use self::fault::{Fault, Faults, printable};
 pub use self::toml::{load, parse, standard_files};
