@@ -3,6 +3,7 @@
 mod check;
 mod duration;
 mod fault;
+pub mod portsentry;
 pub mod schema;
 mod suggest;
 mod toml;
