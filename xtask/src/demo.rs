@@ -109,6 +109,7 @@ fn scan(lab: &Lab) -> Result<Learned, String> {
 /// Returns what was learned, and what the guard said of its ban.
 fn scan_guarded(lab: &Lab, guard: &Path) -> Result<(Learned, String), String> {
     let state = testbed::target_directory().join(format!("demo-{}", std::process::id()));
+    std::fs::create_dir(&state).map_err(|error| format!("{}: {error}", state.display()))?;
     let program = guard.to_str().ok_or_else(|| format!("{}: is not UTF-8", guard.display()))?;
     let mut command = lab.victim.command(program);
     let mut guard = Running::spawn(command.args(["run", "--enforce", "--json", "--state"]).arg(&state));

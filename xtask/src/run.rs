@@ -7,7 +7,8 @@ use crate::{Outcome, privilege, program};
 
 /// Builds the program and becomes it, so that Ctrl-C and its exit code reach whom they should.
 pub fn perform(arguments: &[String]) -> Outcome {
-    println!("xtask: builds portcullis, then runs `portcullis run {}`", arguments.join(" ").trim_end());
+    let typed: String = arguments.iter().map(|word| format!(" {word}")).collect();
+    println!("xtask: builds portcullis, then watches this host with `portcullis run{typed}`");
     let built = program::build_release()?;
     let mut command = if privilege::may_capture() || privilege::is_root() || needs_no_rights(arguments) {
         Command::new(&built)
@@ -21,7 +22,11 @@ pub fn perform(arguments: &[String]) -> Outcome {
         sudo
     };
     let error = command.arg("run").args(arguments).exec();
-    Err(format!("{}: {error}", program::describe(&command)))
+    let name = program::describe(&command);
+    Err(format!(
+        "{name}: {error}\n  start it as root, or give it the rights: setcap cap_net_raw,cap_net_admin+ep {}",
+        built.display()
+    ))
 }
 
 /// Plain sockets are open to everyone, and help is, too.
