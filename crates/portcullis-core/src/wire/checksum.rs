@@ -21,14 +21,16 @@ impl Sum {
     /// Adds `bytes`, which start at an even offset of what is summed.
     #[inline]
     pub(super) fn add(&mut self, bytes: &[u8]) {
-        // 32 bits at a time into 64: no carry is lost below 16 GiB, and the compiler can use wide registers.
+        // 32 bits at a time into 64: no carry is lost below 16 GiB. Wrapping, because a check for the overflow that
+        // cannot be would keep the compiler from using wide registers.
         let (words, rest) = bytes.as_chunks::<4>();
-        self.0 += words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>();
+        let words =
+            words.iter().fold(0, |sum: u64, word| sum.wrapping_add(u64::from(u32::from_ne_bytes(*word))));
         let mut last = [0; 4];
         for (to, from) in last.iter_mut().zip(rest) {
             *to = *from;
         }
-        self.0 += u64::from(u32::from_ne_bytes(last));
+        self.0 += words + u64::from(u32::from_ne_bytes(last));
     }
 
     /// Adds the pseudo header of TCP, UDP and ICMPv6 (RFC 9293 §3.1, RFC 8200 §8.1). `length` is that of the
