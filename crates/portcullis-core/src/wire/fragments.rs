@@ -1,10 +1,13 @@
 //! Fragments, joined far enough to read the transport header: both families, in any order.
 //!
 //! A datagram is told of once, as soon as its transport header is complete; the rest of its fragments only settle
-//! when it is over. Where its fragments overlap, a guest of ours sees one of two things: with IPv4 the bytes that
-//! came first win, with IPv6 the datagram is dropped (RFC 5722). A fragment that brings nothing new is a duplicate
-//! and ignored in both families, as Linux does. So whatever Linux joins is joined here; the mistake, if any, is to
-//! tell of a datagram that Linux would drop, which can only accuse its own sender.
+//! when it is over. Where fragments overlap, the bytes that came first win with IPv4, and with IPv6 the datagram is
+//! dropped (RFC 5722). A fragment that brings nothing new is a duplicate and ignored in both families, as Linux
+//! does. So whatever Linux joins is joined here; the mistake, if any, is to tell of a datagram that Linux would
+//! drop. That costs a probe too many on the account of whoever sends such fragments.
+//!
+//! The other mistake needs a lost fragment: while the rest of a datagram is awaited (30 s or 60 s), a probe under
+//! the same identification is taken for that rest.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,7 +26,8 @@ use crate::time::Mono;
 /// has 60 bytes; the rest is room for IPv6 destination options or the packet that an ICMP error quotes.
 pub const BYTES_KEPT: usize = 128;
 
-/// Datagrams that compete for the same places in the table; the oldest gives way.
+/// Places in each set of the table. Datagrams with the same hash share a set, and the oldest of them gives way. Eight
+/// keep chance collisions rare below half of the table, and looking through them takes some 100 ns.
 const WAYS: usize = 8;
 
 /// What a stranger may cost us with fragments.
@@ -193,7 +197,7 @@ struct Parts {
     /// Which bytes of `head` have come, a bit each.
     present: u128,
     came: Ranges,
-    /// How many different bytes have come, as far as `came` could tell.
+    /// How many different bytes have come; too many once `came` has forgotten some.
     received: u32,
     /// The length of the whole, known by its last fragment.
     total: Option<u16>,
@@ -293,7 +297,7 @@ impl Parts {
         match placement {
             Placement::Known => return Ok(()),
             Placement::Apart => {
-                self.received += u32::from(end - start);
+                self.received = self.received.saturating_add(u32::from(end - start));
                 self.sum = self.sum.filter(|_| piece.is_verifiable && piece.bytes.len() == piece.length);
                 if let Some(sum) = &mut self.sum {
                     sum.add(piece.bytes);
@@ -303,7 +307,7 @@ impl Parts {
                 return Err(Refusal::FragmentOverlap);
             }
             Placement::Overlapping { new } => {
-                self.received += u32::from(new);
+                self.received = self.received.saturating_add(u32::from(new));
                 self.sum = None;
             }
         }

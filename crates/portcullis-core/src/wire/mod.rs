@@ -242,8 +242,8 @@ pub struct Quoted {
     pub destination: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
-    /// Sender's port, for TCP, UDP and SCTP.
+    /// Sender's port, for TCP, UDP and SCTP; otherwise 0.
     pub source_port: u16,
-    /// Receiver's port.
+    /// Receiver's port; otherwise 0.
     pub destination_port: u16,
 }

@@ -299,3 +299,19 @@ fn a_fragment_cut_by_the_capture_counts_as_far_as_it_goes() {
     assert_eq!(decoder.decode(NOW, cut), Err(FragmentPending));
     assert_eq!(decoder.decode(NOW, raw(&pieces[1])), Err(Refusal::Truncated));
 }
+
+#[test]
+fn no_number_of_scattered_duplicates_makes_the_count_of_bytes_overflow() {
+    let limits = FragmentLimits { per_second: u32::MAX, ..FragmentLimits::default() };
+    let mut decoder = Decoder::new(limits, *b"a key for a test");
+    let packet = build::ip(STRANGER, HOST, build::udp(9, 53, &[0; 62_000]));
+    // So many gaps that the large fragment behind them can't be remembered, and counts whenever it comes.
+    for start in (16..1000).step_by(16) {
+        assert_eq!(port(&mut decoder, NOW, &packet.fragment(start, start + 8)), Err(FragmentPending));
+    }
+    let large = packet.fragment(1000, 61_000);
+    let header_only = Frame { bytes: &large[..20], ..raw(&large) };
+    for _ in 0..=u32::MAX / 60_000 {
+        assert_eq!(decoder.decode(NOW, header_only), Err(FragmentPending));
+    }
+}
