@@ -7,3 +7,4 @@ pub mod clock;
 pub mod filter;
 pub mod ring;
 pub mod wake;
+pub mod people;
