@@ -5,6 +5,6 @@
 pub mod capabilities;
 pub mod clock;
 pub mod filter;
+pub mod people;
 pub mod ring;
 pub mod wake;
-pub mod people;

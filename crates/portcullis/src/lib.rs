@@ -2,9 +2,14 @@
 //! and answers the operator.
 
 pub mod capture;
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod escape;
+pub mod exit;
+pub mod record;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    cli::main().into()
 }

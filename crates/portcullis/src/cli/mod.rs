@@ -1,0 +1,159 @@
+//! The command line: flags are declared here, once; help and completions grow from that.
+//!
+//! Each verb with content has a file of its own. Verbs that speak with the daemon are clients of the control socket;
+//! none of them opens the store or touches the kernel.
+
+mod allow;
+mod ban;
+mod bans;
+mod completions;
+mod list;
+mod mode;
+mod output;
+mod place;
+pub mod replay;
+pub mod run;
+mod status;
+
+use clap::{Parser, Subcommand};
+
+use crate::control::client::Failure;
+use crate::exit::Exit;
+
+/// Guards this host against port scans.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = EXAMPLES
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis status                   what it does now
+  portcullis bans                     who is banned, why, and until when
+  portcullis ban 203.0.113.0/24 --for 2h --why \"asked by the provider\"
+  portcullis unban 203.0.113.9        or by its number: portcullis unban b-7f3a
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon, 4 configuration invalid,
+5 refused because it would block a protected address, 77 not permitted";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Tell what it does now
+    Status(status::StatusArguments),
+    /// List who is banned, why, and until when
+    Bans(bans::BansArguments),
+    /// Ban addresses or networks
+    Ban(ban::BanArguments),
+    /// End bans
+    Unban(ban::UnbanArguments),
+    /// Never ban these; also lists and removes what was allowed by hand
+    Allow(allow::AllowArguments),
+    /// Only tell from now on; what scans had brought about ends, and bans by hand stay
+    Observe(place::Place),
+    /// Block scanners from now on
+    Enforce(place::Place),
+    /// Read the configuration anew: wholly, or not at all
+    Reload(place::Place),
+    /// Print a script that completes the command line of a shell
+    Completions(completions::CompletionsArguments),
+}
+
+/// Runs the verb that the process's arguments name.
+#[must_use]
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no faults; if they cannot be printed, nobody reads them.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let ended = match arguments.verb {
+        Verb::Status(arguments) => status::status(&arguments),
+        Verb::Bans(arguments) => bans::bans(&arguments),
+        Verb::Ban(arguments) => ban::ban(&arguments),
+        Verb::Unban(arguments) => ban::unban(&arguments),
+        Verb::Allow(arguments) => allow::allow(&arguments),
+        Verb::Observe(place) => mode::observe(&place),
+        Verb::Enforce(place) => mode::enforce(&place),
+        Verb::Reload(place) => mode::reload(&place),
+        Verb::Completions(arguments) => completions::completions(&arguments),
+    };
+    ended.unwrap_or_else(|Failure { exit, message }| {
+        if !message.is_empty() {
+            eprintln!("portcullis: {message}");
+        }
+        exit
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_declarations_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn mistakes_at_the_keyboard_are_usage() {
+        for line in [
+            "",
+            "explode",
+            "ban",
+            "ban 10.0.0.1/8",
+            "ban 10.0.0.1 --for 10",
+            "ban 10.0.0.1 --for 0s",
+            "unban",
+            "unban b-xyz",
+            "unban --all 10.0.0.1",
+            "allow",
+            "allow --list --for 10m",
+            "allow 10.0.0.1 --list",
+            "allow 10.0.0.1 --remove 10.0.0.2",
+            "status --socket a --state b",
+            "completions tcsh",
+        ] {
+            let words = std::iter::once("portcullis").chain(line.split_whitespace());
+            let error = Arguments::try_parse_from(words).map(|_| ()).unwrap_err();
+            assert!(error.use_stderr(), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_the_manual_promises_is_understood() {
+        for line in [
+            "status --json",
+            "bans --json --state /tmp/x",
+            "ban 203.0.113.9 --for 10m --why because",
+            "ban 2001:db8::/64 203.0.113.0/24 --for ever",
+            "ban -",
+            "unban 203.0.113.9 b-7f3a",
+            "unban --all",
+            "unban -",
+            "allow 10.0.0.0/8 --for 2h",
+            "allow -",
+            "allow --list --json",
+            "allow --remove 10.0.0.0/8",
+            "observe --socket /run/other.sock",
+            "enforce",
+            "reload",
+            "completions zsh",
+        ] {
+            let words = std::iter::once("portcullis").chain(line.split_whitespace());
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

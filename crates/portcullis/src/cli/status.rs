@@ -1,0 +1,117 @@
+//! `status`: what the daemon does now.
+
+use clap::Args;
+
+use super::output::Output;
+use super::place::Place;
+use crate::control::Status;
+use crate::control::client::Failure;
+use crate::control::protocol::{Reply, Request};
+use crate::escape::Escaped;
+use crate::exit::Exit;
+use crate::record::{json, words};
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Tells it.
+pub fn status(arguments: &StatusArguments) -> Result<Exit, Failure> {
+    let mut client = arguments.place.connect()?;
+    let mut output = Output::new();
+    client.ask(&Request::Status, |reply| {
+        let Reply::Status(status) = reply else { return Ok(()) };
+        if arguments.json {
+            return output.line(&json::text(&status));
+        }
+        describe(&status).iter().try_for_each(|line| output.line(line))
+    })?;
+    output.finish()?;
+    Ok(Exit::Done)
+}
+
+/// The answers to what an administrator asks first, in that order: is it on, does it see, does it act, is anything
+/// wrong?
+fn describe(status: &Status) -> Vec<String> {
+    let clean = |text: &str| Escaped(text).to_string();
+    let list = |texts: &[String]| {
+        if texts.is_empty() { "none".to_owned() } else { clean(&texts.join(", ")) }
+    };
+    let configuration = status.configuration.as_deref().unwrap_or("built-in defaults");
+    let doing = match status.mode.as_str() {
+        "observe" => "observe (nothing is blocked)",
+        other => other,
+    };
+    let mut lines = vec![
+        format!(
+            "portcullis {} runs since {} (process {})",
+            clean(&status.version),
+            clean(&status.since),
+            status.process
+        ),
+        format!("mode           {}, as said by: {}", clean(doing), clean(&status.mode_by)),
+        format!("watches        {} ({})", list(&status.interfaces), clean(&status.engine)),
+        format!("configuration  {}", clean(configuration)),
+        format!(
+            "packets        {} looked at, {} dropped by the kernel{}",
+            status.packets,
+            status.dropped,
+            refused(status)
+        ),
+        format!(
+            "scans          {} from {} probes; {} {} remembered{}",
+            status.scans,
+            status.probes,
+            status.sources,
+            words::plural(status.sources, "source is", "sources are"),
+            if status.forgotten > 0 {
+                format!(", {} forgotten for want of room", status.forgotten)
+            } else {
+                String::new()
+            }
+        ),
+        format!("bans           {}{}", status.bans, not_whole(status)),
+        format!("allowed        {} by hand", status.allowances),
+    ];
+    if status.records_left_out > 0 {
+        lines.push(format!(
+            "left out       {} log lines, because there were too many at once",
+            status.records_left_out
+        ));
+    }
+    if let Some(would) = status.would_have_banned {
+        let peers = status
+            .would_have_banned_peers
+            .map(|peers| format!(", {peers} of them {} of yours", words::plural(peers, "a peer", "peers")))
+            .unwrap_or_default();
+        lines.push(format!(
+            "would have banned {would} {}{peers} in the last day; to block: portcullis enforce",
+            words::plural(would, "source", "sources")
+        ));
+    }
+    lines.extend(status.faults.iter().map(|fault| format!("fault: {}", clean(fault))));
+    lines
+}
+
+fn refused(status: &Status) -> String {
+    let reasons: Vec<String> =
+        status.refused.iter().map(|(reason, count)| format!("{count} {}", Escaped(reason))).collect();
+    if reasons.is_empty() { String::new() } else { format!("; not readable: {}", reasons.join(", ")) }
+}
+
+fn not_whole(status: &Status) -> String {
+    let mut parts = Vec::new();
+    if status.bans_not_in_force > 0 {
+        parts.push(format!("{} not in force yet", status.bans_not_in_force));
+    }
+    if status.bans_unsaved > 0 {
+        parts.push(format!("{} not saved yet", status.bans_unsaved));
+    }
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}

@@ -1,0 +1,62 @@
+//! What `status` tells: one flat object, the same for people and for programs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The state of the running program. What is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// Its process number.
+    pub process: u32,
+    /// Since when it runs, RFC 3339.
+    pub since: String,
+    /// `observe` or `enforce`.
+    pub mode: String,
+    /// Who said so: `configuration`, `command line`, `by hand`, `built-in default`.
+    pub mode_by: String,
+    /// The configuration file; left out with the built-in defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
+    /// `ring` or `listen`.
+    pub engine: String,
+    /// What it watches now.
+    pub interfaces: Vec<String>,
+    /// Packets that the filter let through to the program.
+    pub packets: u64,
+    /// Packets that the kernel dropped because the ring was full.
+    pub dropped: u64,
+    /// Packets that could not be read, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
+    /// Probes that counted.
+    pub probes: u64,
+    /// Sources that are remembered now.
+    pub sources: u64,
+    /// Sources that were forgotten because the table was full.
+    pub forgotten: u64,
+    /// Scans that were reported.
+    pub scans: u64,
+    /// Bans that hold.
+    pub bans: u64,
+    /// Of these, not (yet) acknowledged by the kernel.
+    pub bans_not_in_force: u64,
+    /// Of these, not (yet) in the store.
+    pub bans_unsaved: u64,
+    /// Allowances made by hand.
+    pub allowances: u64,
+    /// While observing: sources that would have been banned in the last day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_have_banned: Option<u64>,
+    /// Of these, those to whom this host had connections of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_have_banned_peers: Option<u64>,
+    /// Records that were left out because the slow path could not follow.
+    pub records_left_out: u64,
+    /// What is wrong now, one sentence each, with the way to mend it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+}

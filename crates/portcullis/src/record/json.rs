@@ -1,0 +1,330 @@
+//! Records as lines of JSON: one object a line, with the field names that the manual promises.
+//!
+//! Times are RFC 3339 in UTC with milliseconds. What is not known is left out. New fields may be added, none changes
+//! its meaning.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use portcullis_core::event::{Ban, BanState, Cause, Decision, Fault, Id, Scan, Until, What};
+use portcullis_core::net::Prefix;
+use portcullis_core::time::Wall;
+use serde::{Deserialize, Serialize};
+
+use super::{LogEvent, Start, Summary, Told, words};
+
+/// One line.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// When it happened.
+    pub time: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// The events and their fields.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Event {
+    /// The program watches.
+    Start(Start),
+    /// It has ended.
+    Stop {
+        /// Why.
+        why: String,
+    },
+    /// The only line that accuses anyone.
+    Scan(ScanFields),
+    /// A ban, as it stands.
+    Ban(BanFields),
+    /// A ban has ended.
+    Unban {
+        /// Its number.
+        id: String,
+        /// Whose.
+        prefix: String,
+        /// `expired`, `by hand`, …
+        why: &'static str,
+    },
+    /// An allowance made by hand, or taken back.
+    Allow(AllowFields),
+    /// A block was asked for and refused.
+    Refused {
+        /// Of whom.
+        prefix: String,
+        /// Because of whom.
+        protected: String,
+        /// Why that one is protected.
+        why: &'static str,
+    },
+    /// Something of ours was missing from the kernel and is back.
+    Repair {
+        /// How many bans were put back.
+        bans: usize,
+    },
+    /// Something is wrong.
+    Fault {
+        /// What, where and why.
+        why: String,
+        /// How to mend it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mend: Option<String>,
+    },
+    /// The configuration was read anew.
+    Reload {
+        /// What is different now.
+        changes: Vec<String>,
+    },
+    /// Only told from now on.
+    Observe {
+        /// Who said so.
+        by: String,
+    },
+    /// Blocked from now on.
+    Enforce {
+        /// Who said so.
+        by: String,
+    },
+    /// Numbers at the end, or after a day.
+    Summary(Summary),
+    /// Lines are missing here, because there were too many at once.
+    #[serde(rename = "summary")]
+    LeftOut {
+        /// How many.
+        lines_left_out: u64,
+    },
+}
+
+/// The fields of a `scan` line.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScanFields {
+    id: String,
+    source: String,
+    prefix: String,
+    protocol: Vec<&'static str>,
+    kinds: Vec<&'static str>,
+    shape: &'static str,
+    targets: usize,
+    ports: Vec<u16>,
+    probes: u64,
+    first: String,
+    last: String,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protection: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ban_seconds: Option<u64>,
+    /// `ever` where the ban has no end; its seconds are left out then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_false")]
+    ended: bool,
+    why: String,
+}
+
+/// The fields of a `ban` line, and of an entry of `bans`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BanFields {
+    /// `b-7f3a`.
+    pub id: String,
+    /// Whose.
+    pub prefix: String,
+    /// `banned`.
+    pub how: Cow<'static, str>,
+    /// The scan's number, `operator`, or `found in force`.
+    pub cause: Cow<'static, str>,
+    /// Since when.
+    pub since: String,
+    /// Until when; `ever` without an end.
+    pub until: Cow<'static, str>,
+    /// `in force`, `pending`, …
+    pub state: Cow<'static, str>,
+    /// Which time this is for the prefix, from 1.
+    pub times: u32,
+    /// The operator's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// The fields of an `allow` line, and of an entry of `allow --list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllowFields {
+    /// Whom.
+    pub prefix: String,
+    /// Until when; left out where the allowance was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Cow<'static, str>>,
+    /// `allowed` or `taken back`.
+    pub state: Cow<'static, str>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl From<&LogEvent> for Line {
+    fn from(event: &LogEvent) -> Line {
+        Line { time: time(event.time), event: Event::from(&event.told) }
+    }
+}
+
+impl From<&Told> for Event {
+    fn from(told: &Told) -> Event {
+        match told {
+            Told::Seen(what) => Event::from(what),
+            Told::Start(start) => Event::Start(start.clone()),
+            Told::Stop { why } => Event::Stop { why: why.clone() },
+            Told::Reload { changes } => Event::Reload { changes: changes.clone() },
+            Told::Observe { by } => Event::Observe { by: by.clone() },
+            Told::Enforce { by } => Event::Enforce { by: by.clone() },
+            Told::Fault { why, mend } => {
+                Event::Fault { why: why.clone(), mend: (!mend.is_empty()).then(|| mend.clone()) }
+            }
+            Told::LeftOut { lines } => Event::LeftOut { lines_left_out: *lines },
+            Told::Summary(summary) => Event::Summary(summary.clone()),
+        }
+    }
+}
+
+impl From<&What> for Event {
+    fn from(what: &What) -> Event {
+        match what {
+            What::Scan(scan) => Event::Scan(scan.into()),
+            What::Ban(ban) => Event::Ban(ban.into()),
+            What::Unban { id, prefix, why } => {
+                Event::Unban { id: ban_id(*id), prefix: prefix.to_string(), why: why.words() }
+            }
+            What::Allow { prefix, until } => Event::Allow(allowance(*prefix, *until)),
+            What::Refused { prefix, protected, why } => Event::Refused {
+                prefix: prefix.to_string(),
+                protected: protected.to_string(),
+                why: why.words(),
+            },
+            What::Repair { bans } => Event::Repair { bans: *bans },
+            What::Fault(Fault::NotEnforced { bans, answer }) => {
+                Event::Fault { why: words::not_enforced(*bans, answer), mend: None }
+            }
+            What::Fault(Fault::NotChanged { answer }) => {
+                Event::Fault { why: words::not_changed(answer), mend: None }
+            }
+        }
+    }
+}
+
+impl From<&Scan> for ScanFields {
+    fn from(scan: &Scan) -> ScanFields {
+        let (decision, protection) = match scan.decision {
+            Decision::Block => ("block", None),
+            Decision::Observe => ("observe", None),
+            Decision::Protected(why) => ("protected", Some(why.words())),
+        };
+        ScanFields {
+            id: scan_id(scan.id),
+            source: scan.source.to_string(),
+            prefix: scan.prefix.to_string(),
+            protocol: scan.protocols.iter().map(|protocol| protocol.name()).collect(),
+            kinds: scan.kinds.iter().map(|kind| kind.name()).collect(),
+            shape: scan.shape.name(),
+            targets: scan.targets,
+            ports: scan.ports.clone(),
+            probes: scan.probes,
+            first: time(scan.first),
+            last: time(scan.last),
+            decision,
+            protection,
+            ban_seconds: scan.ban.flatten().map(|ban| ban.as_secs()),
+            until: matches!(scan.ban, Some(None)).then_some("ever"),
+            ended: scan.is_ended,
+            why: words::evidence(scan),
+        }
+    }
+}
+
+impl From<&Ban> for BanFields {
+    fn from(ban: &Ban) -> BanFields {
+        let (cause, why) = match &ban.cause {
+            Cause::Scan(id) => (Cow::Owned(scan_id(*id)), None),
+            Cause::Operator { why } => ("operator".into(), (!why.is_empty()).then(|| why.clone())),
+            Cause::FoundInForce => ("found in force".into(), None),
+        };
+        BanFields {
+            id: ban_id(ban.id),
+            prefix: ban.prefix.to_string(),
+            how: "banned".into(),
+            cause,
+            since: time(ban.since),
+            until: until(ban.until),
+            state: state(ban.state).into(),
+            times: ban.times,
+            why,
+        }
+    }
+}
+
+fn state(state: BanState) -> &'static str {
+    state.words()
+}
+
+/// The fields of an allowance; `None` where it was taken back.
+#[must_use]
+pub fn allowance(prefix: Prefix, end: Option<Until>) -> AllowFields {
+    AllowFields {
+        prefix: prefix.to_string(),
+        until: end.map(until),
+        state: if end.is_some() { "allowed" } else { "taken back" }.into(),
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, cut and not rounded, so that nothing is told to lie ahead. Beyond the year 9999
+/// it stays at that year's end.
+#[must_use]
+pub fn time(wall: Wall) -> String {
+    stamp(wall).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// The same moment for jiff.
+#[must_use]
+pub fn stamp(wall: Wall) -> Timestamp {
+    let milliseconds = i64::try_from(wall.0.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
+}
+
+/// The end as its field tells it.
+#[must_use]
+pub fn until(end: Until) -> Cow<'static, str> {
+    match end {
+        Until::At(wall) => time(wall).into(),
+        Until::Ever => "ever".into(),
+    }
+}
+
+/// `s-7f3a`
+#[must_use]
+pub fn scan_id(id: Id) -> String {
+    format!("s-{:x}", id.0)
+}
+
+/// `b-7f3a`
+#[must_use]
+pub fn ban_id(id: Id) -> String {
+    format!("b-{:x}", id.0)
+}
+
+/// The number in `b-7f3a`; `None` where the text is none.
+#[must_use]
+pub fn parse_ban_id(text: &str) -> Option<Id> {
+    let digits = text.strip_prefix("b-")?;
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    u64::from_str_radix(digits, 16).ok().map(Id)
+}
+
+/// The line's text, without its end.
+#[must_use]
+pub fn text(line: &impl Serialize) -> String {
+    serde_json::to_string(line)
+        .expect("lines are made of texts, numbers and lists, which JSON can always say")
+}

@@ -1,0 +1,114 @@
+//! What happened, kept and told: the readable log and the lines of JSON for those who watch.
+//!
+//! Called by the daemon's slow path and by `replay`. The engine's records and the program's own notes meet in
+//! [`LogEvent`], which has two renderings: [`json::Line`] and [`log`].
+
+pub mod json;
+pub mod log;
+pub mod words;
+
+use std::collections::BTreeMap;
+
+use portcullis_core::event::{Record, What};
+use portcullis_core::time::Wall;
+use serde::Serialize;
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogEvent {
+    /// When it happened.
+    pub time: Wall,
+    /// What happened.
+    pub told: Told,
+}
+
+/// What the engine saw or did, or what the program has to say of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// The engine's.
+    Seen(What),
+    /// The program watches from now on.
+    Start(Start),
+    /// It has ended.
+    Stop {
+        /// Why: a signal's name, or the fault that ended it.
+        why: String,
+    },
+    /// The configuration was read anew and holds.
+    Reload {
+        /// What is different now, one sentence each.
+        changes: Vec<String>,
+    },
+    /// Only told from now on.
+    Observe {
+        /// Who said so.
+        by: String,
+    },
+    /// Blocked from now on.
+    Enforce {
+        /// Who said so.
+        by: String,
+    },
+    /// Something is wrong that a person should know.
+    Fault {
+        /// What, where and why.
+        why: String,
+        /// How to mend it; may be empty.
+        mend: String,
+    },
+    /// Lines are missing here, because there were too many at once.
+    LeftOut {
+        /// How many.
+        lines: u64,
+    },
+    /// Numbers, at the end of a replay or after a day.
+    Summary(Summary),
+}
+
+/// How the program began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Start {
+    /// The program's version.
+    pub version: String,
+    /// `observe` or `enforce`.
+    pub mode: String,
+    /// `ring` or `listen`.
+    pub engine: String,
+    /// What it watches.
+    pub interfaces: Vec<String>,
+    /// The configuration file; none with the built-in defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
+    /// How many bans of the last run hold on.
+    pub bans: u64,
+}
+
+/// Numbers that sum up a capture or a while.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Packets that were read.
+    pub packets: u64,
+    /// Seconds from the first packet to the last, or of the while that is summed up.
+    pub seconds: f64,
+    /// Sources whose probes counted.
+    pub sources: u64,
+    /// Sources that were held to be scanners.
+    pub scanners: u64,
+    /// Packets that the kernel dropped before they were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
+    /// Packets that could not be read, by reason.
+    pub faults: BTreeMap<String, u64>,
+    /// While observing: how many would have been banned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_have_banned: Option<u64>,
+    /// Of these, those to whom this host had connections of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_have_banned_peers: Option<u64>,
+}
+
+impl From<Record> for LogEvent {
+    fn from(record: Record) -> LogEvent {
+        LogEvent { time: record.time, told: Told::Seen(record.what) }
+    }
+}
