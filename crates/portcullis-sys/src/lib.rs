@@ -5,6 +5,9 @@
 pub mod capabilities;
 pub mod clock;
 pub mod filter;
+pub mod netlink;
+pub mod nftables;
 pub mod people;
 pub mod ring;
+pub mod sock_diag;
 pub mod wake;
