@@ -228,7 +228,15 @@ pub struct Packet {
     options: Vec<u8>,
     before_fragment: Vec<Extension>,
     behind_fragment: Vec<Extension>,
-    is_damaged: bool,
+    checksum: Checksum,
+}
+
+/// What stands in the transport's checksum field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checksum {
+    Right,
+    Wrong,
+    Unfinished,
 }
 
 /// An address, or the text of one.
@@ -275,7 +283,7 @@ pub fn ip(source: impl Address, destination: impl Address, payload: impl Into<Pa
         options: Vec::new(),
         before_fragment: Vec::new(),
         behind_fragment: Vec::new(),
-        is_damaged: false,
+        checksum: Checksum::Right,
     }
 }
 
@@ -323,7 +331,14 @@ impl Packet {
     /// With a wrong transport checksum, as by `nmap --badsum`.
     #[must_use]
     pub fn damaged(self) -> Packet {
-        Packet { is_damaged: true, ..self }
+        Packet { checksum: Checksum::Wrong, ..self }
+    }
+
+    /// With the transport checksum left to a network card, as the kernel hands it to virtual ones: the sum of the
+    /// pseudo header stands in its place.
+    #[must_use]
+    pub fn unfinished(self) -> Packet {
+        Packet { checksum: Checksum::Unfinished, ..self }
     }
 
     /// The whole IP packet.
@@ -368,18 +383,22 @@ impl Packet {
                 PseudoHeader::Always => true,
                 PseudoHeader::Ipv6 => self.source.is_ipv6(),
             };
-            let mut sum = Sum::of(&body);
+            let mut pseudo = Sum::default();
             if has_pseudo_header {
                 let length = body.len();
-                sum.add_pseudo_header(self.source, self.destination, self.payload.protocol, length);
+                pseudo.add_pseudo_header(self.source, self.destination, self.payload.protocol, length);
             }
+            let mut sum = Sum::of(&body);
+            sum.add_sum(pseudo);
             let mut checksum = sum.checksum();
             // A sum of 0 is sent as all ones, since 0 means "none" (RFC 768).
             if self.payload.protocol == 17 && checksum == [0, 0] {
                 checksum = [0xff, 0xff];
             }
-            if self.is_damaged {
-                checksum = [checksum[0] ^ 0x55, checksum[1]];
+            match self.checksum {
+                Checksum::Right => {}
+                Checksum::Wrong => checksum[0] ^= 0x55,
+                Checksum::Unfinished => checksum = pseudo.checksum().map(|byte| !byte),
             }
             body[position..position + 2].copy_from_slice(&checksum);
         }

@@ -33,6 +33,12 @@ impl Sum {
         self.0 += words + u64::from(u32::from_ne_bytes(last));
     }
 
+    /// Adds another sum.
+    #[inline]
+    pub(super) fn add_sum(&mut self, other: Sum) {
+        self.0 += u64::from(other.fold());
+    }
+
     /// Adds the pseudo header of TCP, UDP and ICMPv6 (RFC 9293 §3.1, RFC 8200 §8.1). `length` is that of the
     /// transport header and its payload in bytes.
     #[inline]
@@ -64,6 +70,11 @@ impl Sum {
     #[inline]
     pub(super) fn is_right(self) -> bool {
         self.fold() == u16::MAX
+    }
+
+    /// Whether a checksum field holds this sum as it is, not inverted.
+    pub(super) fn is_written_in(self, field: [u8; 2]) -> bool {
+        field == self.fold().to_ne_bytes()
     }
 
     /// What to write into the checksum field, whose bytes were zero while summing.

@@ -14,7 +14,7 @@ pub(super) fn decode<'a>(body: &Body<'a>) -> Result<Transport<'a>, Refusal> {
     let (&[kind, code, ..], behind) =
         body.bytes.split_first_chunk::<HEADER>().ok_or_else(|| body.shortage())?;
     if let Some(length) = body.length()
-        && body.is_damaged(length, body.source.is_ipv6())
+        && body.is_damaged(2, length)
     {
         return Err(Refusal::BadIcmpChecksum);
     }

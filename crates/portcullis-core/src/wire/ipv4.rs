@@ -16,7 +16,7 @@ pub(super) fn decode<'a>(
     now: Mono,
     rest: Rest<'a>,
 ) -> Result<Packet<'a>, Refusal> {
-    let &[first, _, t0, t1, i0, i1, f0, f1, hop_limit, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
+    let &[first, _, t0, t1, i0, i1, f0, f1, hop_limit, protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3] =
         array(rest.bytes, 0).ok_or_else(|| rest.shortage())?;
     if first >> 4 != 4 {
         return Err(Refusal::BadIpVersion);
@@ -34,7 +34,8 @@ pub(super) fn decode<'a>(
     if total_length < header_length || total_length > rest.wire_length {
         return Err(Refusal::BadIpLength);
     }
-    if !is_merged && !Sum::of(header).is_right() {
+    let is_left_to_card = rest.checksums == Checksums::Recorded && [c0, c1] == [0, 0];
+    if !is_merged && !is_left_to_card && !Sum::of(header).is_right() {
         return Err(Refusal::BadIpChecksum);
     }
     // Whatever lies behind the total length is the link's padding.
@@ -44,7 +45,7 @@ pub(super) fn decode<'a>(
     let source = IpAddr::V4(Ipv4Addr::new(s0, s1, s2, s3));
     let destination = IpAddr::V4(Ipv4Addr::new(d0, d1, d2, d3));
     let has_ip_options = header_length > 20;
-    let is_verifiable = rest.checksums == Checksums::Verify && !is_merged;
+    let proof = if is_merged { Proof::None } else { Proof::of(rest.checksums) };
 
     let field = u16::from_be_bytes([f0, f1]);
     let (offset, has_more) = (usize::from(field & 0x1fff) * 8, field & 0x2000 != 0);
@@ -61,11 +62,10 @@ pub(super) fn decode<'a>(
                 has_more,
                 bytes,
                 length,
-                is_verifiable,
+                is_verifiable: !matches!(proof, Proof::None),
             },
         );
     }
-    let proof = if is_verifiable { Proof::Bytes } else { Proof::None };
     let body = Body { source, destination, protocol, bytes, extent: Extent::Plain(length), proof };
     let transport = transport::decode(&body)?;
     Ok(Packet { source, destination, hop_limit, has_ip_options, is_fragmented: false, transport })

@@ -5,7 +5,7 @@ use super::fragments::{Datagram, Fragments, Piece};
 use super::link::Rest;
 use super::read::{array, ipv6_at};
 use super::transport::{self, Body, Extent, Proof};
-use super::{Checksums, Packet, Refusal};
+use super::{Packet, Refusal};
 use crate::time::Mono;
 
 /// Bytes of the fixed header.
@@ -45,7 +45,8 @@ pub(super) fn decode<'a>(
     let mut chain = extension::walk(bytes, next_header, Start::BehindIpHeader).map_err(told_apart)?;
     bytes = bytes.get(chain.length..).ok_or(shortage)?;
     let mut length = length - chain.length;
-    let mut is_verifiable = rest.checksums == Checksums::Verify && !is_merged && !chain.is_under_way;
+    let mut is_under_way = chain.is_under_way;
+    let proof = if is_merged { Proof::None } else { Proof::of(rest.checksums) };
     if let Some(fragment) = chain.fragment {
         if fragment.offset != 0 || fragment.has_more {
             let identification = fragment.identification;
@@ -60,7 +61,7 @@ pub(super) fn decode<'a>(
                     has_more: fragment.has_more,
                     bytes,
                     length,
-                    is_verifiable,
+                    is_verifiable: !is_under_way && !matches!(proof, Proof::None),
                 },
             );
         }
@@ -71,9 +72,9 @@ pub(super) fn decode<'a>(
         }
         bytes = bytes.get(chain.length..).ok_or(shortage)?;
         length -= chain.length;
-        is_verifiable &= !chain.is_under_way;
+        is_under_way |= chain.is_under_way;
     }
-    let proof = if is_verifiable { Proof::Bytes } else { Proof::None };
+    let proof = if is_under_way { Proof::None } else { proof };
     let protocol = chain.protocol;
     let body = Body { source, destination, protocol, bytes, extent: Extent::Plain(length), proof };
     let transport = transport::decode(&body)?;

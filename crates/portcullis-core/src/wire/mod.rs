@@ -108,6 +108,10 @@ pub enum Link {
 pub enum Checksums {
     /// Nothing: verify what can be verified.
     Verify,
+    /// Nothing, because a capture file can't tell: verify it, but take what looks unfinished for unfinished. That is
+    /// a transport checksum that covers nothing but the pseudo header, and an IPv4 header checksum of 0. Otherwise
+    /// a capture taken on the sending host, or in front of a virtual one, would lose what was sent there.
+    Recorded,
     /// Somebody has verified it already (`TP_STATUS_CSUM_VALID`).
     Valid,
     /// The sender left it unfinished because no wire was to be crossed (`TP_STATUS_CSUMNOTREADY`).

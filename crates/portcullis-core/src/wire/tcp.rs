@@ -18,7 +18,7 @@ pub(super) fn decode<'a>(body: &Body<'a>) -> Result<Transport<'a>, Refusal> {
         return Err(Refusal::Truncated);
     }
     if let Some(length) = body.length()
-        && body.is_damaged(length, true)
+        && body.is_damaged(16, length)
     {
         return Err(Refusal::BadTcpChecksum);
     }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::checksum::Sum;
-use super::{Refusal, Transport, icmp, sctp, tcp, udp};
+use super::read::array;
+use super::{Checksums, Refusal, Transport, icmp, sctp, tcp, udp};
 
 /// The part of an IP packet behind its headers.
 #[derive(Clone, Copy)]
@@ -37,8 +38,22 @@ pub(super) enum Proof {
     None,
     /// By summing the body's bytes, as far as they are there.
     Bytes,
+    /// Likewise, but a field that holds no more than the pseudo header's sum counts as unfinished, not as wrong.
+    Recorded,
     /// By this sum over the whole body.
     Sum(Sum),
+}
+
+impl Proof {
+    /// What can be done for an unfragmented packet.
+    #[inline]
+    pub(super) fn of(checksums: Checksums) -> Proof {
+        match checksums {
+            Checksums::Verify => Proof::Bytes,
+            Checksums::Recorded => Proof::Recorded,
+            Checksums::Valid | Checksums::Unfinished => Proof::None,
+        }
+    }
 }
 
 /// Reads the transport header. [`Refusal::Truncated`] where bytes are missing that the packet had or will have.
@@ -72,22 +87,32 @@ impl Body<'_> {
         }
     }
 
-    /// Whether the checksum is known to be wrong. It covers the first `covered` bytes and, where
-    /// `has_pseudo_header`, the addresses, the protocol and that length.
+    /// Whether the checksum at `position` is known to be wrong. It covers the first `covered` bytes and, but for
+    /// ICMP over IPv4, the addresses, the protocol and that length.
     #[inline]
-    pub(super) fn is_damaged(&self, covered: usize, has_pseudo_header: bool) -> bool {
+    pub(super) fn is_damaged(&self, position: usize, covered: usize) -> bool {
         let mut sum = match self.proof {
             Proof::None => return false,
-            Proof::Bytes => match self.bytes.get(..covered) {
+            Proof::Bytes | Proof::Recorded => match self.bytes.get(..covered) {
                 Some(bytes) => Sum::of(bytes),
                 None => return false,
             },
             Proof::Sum(sum) if self.length() == Some(covered) => sum,
             Proof::Sum(_) => return false,
         };
-        if has_pseudo_header {
-            sum.add_pseudo_header(self.source, self.destination, self.protocol, covered);
+        let mut pseudo_header = Sum::default();
+        if self.protocol != 1 {
+            pseudo_header.add_pseudo_header(self.source, self.destination, self.protocol, covered);
         }
-        !sum.is_right()
+        sum.add_sum(pseudo_header);
+        !sum.is_right() && !self.is_unfinished(position, pseudo_header)
+    }
+
+    /// Whether the sender has left the checksum at `position` to its network card, which never got to it
+    /// (`CHECKSUM_PARTIAL`: the field holds the sum of the pseudo header, not yet inverted).
+    #[cold]
+    fn is_unfinished(&self, position: usize, pseudo_header: Sum) -> bool {
+        matches!(self.proof, Proof::Recorded)
+            && array(self.bytes, position).is_some_and(|field| pseudo_header.is_written_in(*field))
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn decode<'a>(body: &Body<'a>) -> Result<Transport<'a>, Refusal> {
         ([0, 0], IpAddr::V6(_)) if !matches!(body.proof, Proof::None) => {
             return Err(Refusal::MissingUdpChecksum);
         }
-        _ if body.is_damaged(length, true) => return Err(Refusal::BadUdpChecksum),
+        _ if body.is_damaged(6, length) => return Err(Refusal::BadUdpChecksum),
         _ => {}
     }
     let end = length.min(body.bytes.len());

@@ -43,6 +43,19 @@ fn an_ipv4_header_must_be_right_whatever_is_known_of_the_transport_checksum() {
 }
 
 #[test]
+fn a_recorded_ipv4_header_may_have_left_its_checksum_to_the_card() {
+    let [probe, _] = probes(22).map(|probe| probe.bytes());
+    let unfinished = with_byte(&with_byte(&probe, 10, 0, Repair::Nothing), 11, 0, Repair::Nothing);
+    refused(&unfinished, Refusal::BadIpChecksum);
+    let checksums = Checksums::Recorded;
+    let mut decoder = decoder();
+    let packet = decoder.decode(NOW, Frame { checksums, ..raw(&unfinished) }).expect("a good packet");
+    assert_eq!(packet.transport, syn(22));
+    let wrong = with_byte(&probe, 8, 63, Repair::Nothing);
+    frame_refused(Frame { checksums, ..raw(&wrong) }, Refusal::BadIpChecksum);
+}
+
+#[test]
 fn an_ipv6_packet_longer_than_its_frame_is_refused() {
     let [_, probe6] = probes(22).map(|probe| probe.bytes());
     refused(&with_byte(&probe6, 5, 25, Repair::Nothing), Refusal::BadIpLength);

@@ -62,6 +62,26 @@ fn a_damaged_transport_checksum_is_seen_where_it_can_be() {
 }
 
 #[test]
+fn a_recorded_packet_with_an_unfinished_checksum_is_read_and_a_damaged_one_is_not() {
+    let payload = [7; 101];
+    for (packet, reason) in [
+        (build::ip(STRANGER, HOST, syn_to(22).payload(&payload)), Refusal::BadTcpChecksum),
+        (build::ip(STRANGER6, HOST6, syn_to(22).payload(&payload)), Refusal::BadTcpChecksum),
+        (build::ip(STRANGER, HOST, build::udp(9, 53, &payload)), Refusal::BadUdpChecksum),
+        (build::ip(STRANGER6, HOST6, build::udp(9, 53, &payload)), Refusal::BadUdpChecksum),
+    ] {
+        let checksums = Checksums::Recorded;
+        let unfinished = packet.clone().unfinished().bytes();
+        refused(&unfinished, reason);
+        assert!(decoder().decode(NOW, Frame { checksums, ..raw(&unfinished) }).is_ok(), "{reason:?}");
+        let right = packet.bytes();
+        assert!(decoder().decode(NOW, Frame { checksums, ..raw(&right) }).is_ok(), "{reason:?}");
+        let damaged = packet.damaged().bytes();
+        frame_refused(Frame { checksums, ..raw(&damaged) }, reason);
+    }
+}
+
+#[test]
 fn udp_may_go_without_a_checksum_over_ipv4_only() {
     let bare = || build::udp(9, 53, b"x").without_checksum();
     let expected = Transport::Udp { source_port: 9, destination_port: 53, payload: b"x" };
