@@ -1,10 +1,12 @@
-//! What happened, kept and told: the readable log and the lines of JSON for those who watch.
+//! What happened, kept and told: the readable log and the lines of JSON for those who watch, the store for the next
+//! start.
 //!
 //! Called by the daemon's slow path and by `replay`. The engine's records and the program's own notes meet in
 //! [`LogEvent`], which has two renderings: [`json::Line`] and [`log`].
 
 pub mod json;
 pub mod log;
+pub mod store;
 pub mod words;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,123 @@
+//! Opening: the directory, the file, its layout, and what to do about a broken one.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{FILE_NAME, Opened, Store, StoreError};
+
+/// From an empty file to today's layout; `PRAGMA user_version` says how many of these were done. Never change one that
+/// was released: add the next.
+pub(super) const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// SQLite keeps these beside its file; they are part of it.
+const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
+
+pub(super) fn open(directory: &Path) -> Result<Opened, StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|source| StoreError::File {
+        doing: "make the directory",
+        path: directory.to_owned(),
+        source,
+    })?;
+    let path = directory.join(FILE_NAME);
+    match prepare(&path) {
+        Ok(store) => Ok(Opened { store, warning: None }),
+        Err(StoreError::Broken(_, why)) => {
+            let aside = put_aside(&path)?;
+            let warning = format!(
+                "the store {} was damaged ({why}); it lies at {} now, and a new one was begun: bans in the kernel \
+                 are found there, others are lost; to look into the old one: sqlite3 {1} .recover",
+                path.display(),
+                aside.display()
+            );
+            Ok(Opened { store: prepare(&path)?, warning: Some(warning) })
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn prepare(path: &Path) -> Result<Store, StoreError> {
+    // SQLite would make it with a wider mode; its companions take the mode of the file.
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| StoreError::File { doing: "open the store", path: path.to_owned(), source })?;
+    let connection = connect(path).map_err(|error| StoreError::of(path, error))?;
+    let mut store = Store { connection, path: path.to_owned(), past_rows: 0 };
+    migrate(&mut store)?;
+    Ok(store)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    // One that is just ending gets a moment; one that runs holds it for good.
+    connection.busy_timeout(Duration::from_millis(500))?;
+    // Before the first access to the log, so that its index lives in our memory (sqlite.org/wal.html §8).
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    // WAL answers with its name; whatever else comes back, transactions still hold.
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // After a large batch the log shrinks again at the next checkpoint.
+    connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
+    // A megabyte of pages is enough for batches; more would only be memory.
+    connection.pragma_update(None, "cache_size", -1024)?;
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" {
+        Ok(connection)
+    } else {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        Err(rusqlite::Error::SqliteFailure(code, Some(verdict)))
+    }
+}
+
+/// Brings the layout up to date, each step in a transaction of its own.
+fn migrate(store: &mut Store) -> Result<(), StoreError> {
+    let Store { connection, path, .. } = store;
+    let failed = |error| StoreError::of(path, error);
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    let done = usize::try_from(found).unwrap_or(usize::MAX);
+    if done > MIGRATIONS.len() {
+        return Err(StoreError::Newer { path: path.clone(), found });
+    }
+    for (version, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        let mut step = || {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(migration)?;
+            transaction.pragma_update(None, "user_version", version as i64 + 1)?;
+            transaction.commit()
+        };
+        step().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Moves the file and its companions to the first free name; tells the new one.
+fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let beside = |end: &str| {
+        let mut name = OsString::from(path);
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let number = (1u32..).find(|number| !beside(&format!(".broken-{number}")).exists()).unwrap_or(u32::MAX);
+    let aside = format!(".broken-{number}");
+    for companion in COMPANIONS {
+        let from = beside(companion);
+        match fs::rename(&from, beside(&format!("{aside}{companion}"))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(StoreError::File { doing: "put the damaged store aside", path: from, source });
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(beside(&aside))
+}

@@ -1,0 +1,113 @@
+//! Rows to typed values and back.
+
+use std::time::Duration;
+
+use portcullis_core::event::{Ban, BanState, Cause, Id, Until};
+use portcullis_core::ledger::Past;
+use portcullis_core::net::Prefix;
+use portcullis_core::time::Wall;
+use rusqlite::Row;
+use rusqlite::types::{Value, ValueRef};
+
+/// A cause in three columns.
+pub(super) struct CauseFields<'a> {
+    pub(super) cause: &'static str,
+    pub(super) scan: Option<i64>,
+    pub(super) why: &'a str,
+}
+
+impl CauseFields<'_> {
+    pub(super) fn of(cause: &Cause) -> CauseFields<'_> {
+        match cause {
+            Cause::Scan(id) => CauseFields { cause: "scan", scan: Some(id.0.cast_signed()), why: "" },
+            Cause::Operator { why } => CauseFields { cause: "operator", scan: None, why },
+            Cause::FoundInForce => CauseFields { cause: "found in force", scan: None, why: "" },
+        }
+    }
+}
+
+/// A ban and its whole length. The error is for people.
+pub(super) fn ban_from(row: &Row<'_>) -> Result<(Ban, Option<Duration>), String> {
+    let prefix = prefix_from(row)?;
+    let number = |column| row.get::<_, i64>(column).map_err(|error| format!("{prefix}: {error}"));
+    let text = |column| {
+        row.get_ref(column)
+            .map_err(|error| error.to_string())
+            .and_then(|value| value.as_str().map_err(|error| format!("{prefix}: {error}")))
+    };
+    let cause = match text(2)? {
+        "scan" => Cause::Scan(Id(number(3)?.cast_unsigned())),
+        "operator" => Cause::Operator { why: text(4)?.to_owned() },
+        "found in force" => Cause::FoundInForce,
+        other => return Err(format!("{prefix}: the cause {other:?} is not known")),
+    };
+    let ban = Ban {
+        id: Id(number(1)?.cast_unsigned()),
+        prefix,
+        cause,
+        since: wall(number(5)?),
+        until: end_from(row, 6).map_err(|error| format!("{prefix}: {error}"))?,
+        state: BanState::Pending,
+        times: u32::try_from(number(8)?).map_err(|error| format!("{prefix}: {error}"))?,
+    };
+    let length = match end_from(row, 7).map_err(|error| format!("{prefix}: {error}"))? {
+        Until::At(Wall(length)) => Some(length),
+        Until::Ever => None,
+    };
+    Ok((ban, length))
+}
+
+/// A former ban.
+pub(super) fn past_from(row: &Row<'_>) -> Result<(Prefix, Past), String> {
+    let prefix = prefix_from(row)?;
+    let number = |column| row.get::<_, i64>(column).map_err(|error| format!("{prefix}: {error}"));
+    let times = u32::try_from(number(1)?).map_err(|error| format!("{prefix}: {error}"))?;
+    Ok((prefix, Past { times, ended: wall(number(2)?) }))
+}
+
+/// An allowance.
+pub(super) fn allowance_from(row: &Row<'_>) -> Result<(Prefix, Until), String> {
+    let prefix = prefix_from(row)?;
+    let until = end_from(row, 1).map_err(|error| format!("{prefix}: {error}"))?;
+    Ok((prefix, until))
+}
+
+fn prefix_from(row: &Row<'_>) -> Result<Prefix, String> {
+    let text = row
+        .get_ref(0)
+        .map_err(|error| error.to_string())
+        .and_then(|value| value.as_str().map_err(|error| error.to_string()))?;
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+fn end_from(row: &Row<'_>, column: usize) -> Result<Until, String> {
+    match row.get_ref(column) {
+        Ok(ValueRef::Integer(end)) => Ok(Until::At(wall(end))),
+        Ok(ValueRef::Text(b"ever")) => Ok(Until::Ever),
+        Ok(other) => Err(format!("an end is a number or 'ever', not {:?}", other.data_type())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The column of an end.
+pub(super) fn end_field(until: Until) -> Value {
+    match until {
+        Until::At(end) => Value::Integer(milliseconds(end.0)),
+        Until::Ever => Value::Text("ever".to_owned()),
+    }
+}
+
+/// The column of a length.
+pub(super) fn length_field(length: Option<Duration>) -> Value {
+    end_field(length.map_or(Until::Ever, |length| Until::At(Wall(length))))
+}
+
+/// Rounded up, so that nothing ends early over a restart; beyond 292 million years it stays there.
+pub(super) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
+/// Before 1970 nothing was banned.
+pub(super) fn wall(milliseconds: i64) -> Wall {
+    Wall(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)))
+}
