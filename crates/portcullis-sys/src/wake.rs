@@ -5,6 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_core::time::Mono;
+
+use crate::clock;
+
 /// Ends the wait of the [`Poller`] it belongs to; may be called from any thread, any number of times.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<OwnedFd>);
@@ -121,12 +125,15 @@ impl Readiness<'_> {
 
 /// When to wait for the next packet, and when to let packets gather.
 ///
-/// Each wake-up costs 0.6 to 1.1 µs of CPU a packet at 0.7 million packets a second, a nap after a burst a tenth of
-/// that; while it is quiet the wake-up is what makes a block fast.
+/// A wake-up is what makes a block fast while it is quiet, and costs about 3 µs of CPU a packet in a flood; with naps it
+/// is a quarter of that, and less the faster they come (`docs/decisions/0002-packet-ring.md`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
-    /// The last drain found a burst.
     is_busy: bool,
+    /// When the present stretch of [`STRETCH`] began.
+    began: Mono,
+    /// Frames drained in it.
+    frames: usize,
 }
 
 /// What to do after a drain.
@@ -138,18 +145,32 @@ pub enum Pause {
     Nap(Duration),
 }
 
-/// So many frames in one drain are a burst.
-const BURST: usize = 32;
+/// So many frames within [`STRETCH`] are a flood, whether one drain gave them or many: while another CPU sends, a
+/// reader that is woken for each packet keeps up and never finds more than a few. Six times what the default
+/// trigger needs, so that a scanner is judged before the first nap.
+const FLOOD: usize = 32;
 
-/// At a million packets a second 100 of them gather; the timer adds about 50 µs of its own slack.
-const NAP: Duration = Duration::from_micros(100);
+/// One millisecond: with [`FLOOD`] a rate of 32,000 a second.
+const STRETCH: Duration = Duration::from_millis(1);
+
+/// A nap costs about 20 µs of CPU, so this bounds what a flood costs for waking at a tenth of a CPU; at a million
+/// packets a second 200 of them gather. The kernel's timer adds about 50 µs of slack.
+const NAP: Duration = Duration::from_micros(200);
 
 impl Pace {
     /// What to do after a drain that gave `frames`.
     #[must_use]
     pub fn after_drain(&mut self, frames: usize) -> Pause {
-        // It takes an empty drain to end a burst: at a steady rate just below the mark it would else go to and fro.
-        self.is_busy = frames >= BURST || (self.is_busy && frames > 0);
+        self.after_drain_at(frames, clock::now().mono)
+    }
+
+    fn after_drain_at(&mut self, frames: usize, now: Mono) -> Pause {
+        if now.since(self.began) >= STRETCH {
+            (self.began, self.frames) = (now, 0);
+        }
+        self.frames += frames;
+        // It takes an empty drain to end a flood: at a steady rate just below the mark it would else go to and fro.
+        self.is_busy = self.frames >= FLOOD || (self.is_busy && frames > 0);
         if self.is_busy { Pause::Nap(NAP) } else { Pause::UntilReady }
     }
 }
@@ -204,9 +225,24 @@ mod tests {
     }
 
     #[test]
-    fn naps_last_from_the_first_burst_to_an_empty_drain() {
+    fn naps_last_from_the_flood_to_an_empty_drain() {
         let mut pace = Pace::default();
-        let mut naps = |frames| pace.after_drain(frames) != Pause::UntilReady;
-        assert_eq!([31, 32, 5, 0, 5, 31, 100].map(&mut naps), [false, true, true, false, false, false, true]);
+        let mut is_nap = |(frames, microseconds)| {
+            let now = Mono(Duration::from_secs(9) + Duration::from_micros(microseconds));
+            pace.after_drain_at(frames, now) != Pause::UntilReady
+        };
+        let drains = [(31, 0), (1, 500), (5, 1100), (1, 2100), (0, 3200), (20, 3300), (31, 4300), (32, 6000)];
+        let expected = [false, true, true, true, false, false, false, true];
+        assert_eq!(drains.map(&mut is_nap), expected);
+    }
+
+    #[test]
+    fn single_packets_in_quick_succession_are_a_flood_too() {
+        let mut pace = Pace::default();
+        let naps = (0..100u64).filter(|index| {
+            let now = Mono(Duration::from_secs(9) + Duration::from_micros(index * 5));
+            pace.after_drain_at(1, now) != Pause::UntilReady
+        });
+        assert_eq!(naps.count(), 100 - 31);
     }
 }
