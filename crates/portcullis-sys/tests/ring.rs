@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use portcullis_core::net::PortSet;
@@ -180,6 +180,68 @@ fn another_filter_takes_over_at_run_time() {
     send_udp(&lab, 9, 2);
     send_udp(&lab, 10, 2);
     assert_eq!(read_all(&lab, &mut ring).iter().map(|seen| seen.port).collect::<Vec<_>>(), [10, 10]);
+}
+
+/// Sends frames that no socket of ours would make, from the attacker's `eth0`.
+fn send_raw(lab: &Lab, frames: &[Vec<u8>]) {
+    lab.attacker.enter(|| {
+        // SAFETY: no pointers are passed, and nobody else owns the new descriptor.
+        let socket = unsafe { OwnedFd::from_raw_fd(libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)) };
+        // SAFETY: all bytes zero is a valid sockaddr_ll.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        // SAFETY: a constant text that ends with 0.
+        address.sll_ifindex = unsafe { libc::if_nametoindex(c"eth0".as_ptr()) } as i32;
+        for frame in frames {
+            // SAFETY: `frame` and `address` are live and of the lengths given.
+            let sent = unsafe {
+                libc::sendto(
+                    socket.as_raw_fd(),
+                    frame.as_ptr().cast(),
+                    frame.len(),
+                    0,
+                    (&raw const address).cast(),
+                    size_of_val(&address) as u32,
+                )
+            };
+            assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
+        }
+    });
+}
+
+#[test]
+fn a_packet_of_a_vlan_is_left_to_the_vlans_own_interface() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut ring = open(&lab.victim, &spec("22", "none"));
+    let about = String::from_utf8(lab.victim.run(&["ip", "-br", "link", "show", "eth0"]).stdout).unwrap();
+    let address: Vec<u8> = about
+        .split_whitespace()
+        .find(|word| word.len() == 17 && word.matches(':').count() == 5)
+        .map(|word| word.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect())
+        .unwrap();
+    let frame = |tags: &[[u8; 4]], source_port: u8| {
+        let mut frame = [&address[..], &[2, 0, 0, 0, 0, 9]].concat();
+        frame.extend(tags.concat());
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 77, 0, 1, 10, 77, 0, 2]);
+        frame.extend([0, source_port, 0, 22, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, TcpFlags::SYN, 4, 0, 0, 0, 0, 0]);
+        frame
+    };
+    let (vlan_5, priority_only, service_5) = ([0x81, 0, 0, 5], [0x81, 0, 0xe0, 0], [0x88, 0xa8, 0, 5]);
+    send_raw(
+        &lab,
+        &[frame(&[], 1), frame(&[vlan_5], 2), frame(&[priority_only], 3), frame(&[service_5, vlan_5], 4)],
+    );
+    send_udp(&lab, MARK, 1);
+    let mut poller = Poller::new().unwrap();
+    let mut source_ports = Vec::new();
+    while source_ports.last() != Some(&None) {
+        assert!(poller.wait(&[ring.as_fd()], Some(DEADLINE)).unwrap().is_ready(0), "{source_ports:?}");
+        ring.drain(usize::MAX, |captured| {
+            let bytes = captured.frame.bytes;
+            source_ports.push((bytes[9] == 6).then(|| bytes[21]));
+        });
+    }
+    assert_eq!(source_ports, [Some(1), Some(3), None]);
 }
 
 #[test]
