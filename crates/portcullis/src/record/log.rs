@@ -428,3 +428,6 @@ fn sum_up(summary: &Summary) -> String {
 fn short(prefix: Prefix) -> String {
     if prefix.is_single() { prefix.address().to_string() } else { prefix.to_string() }
 }
+
+#[cfg(test)]
+mod tests;
