@@ -1,336 +1,126 @@
-//! What a good configuration means, in plain words and as JSON: what is watched, judged, protected and done.
+//! What `portcullis check` does: reads a configuration as `run` would and says what it means. An old portsentry.conf
+//! is recognised by its content and explained likewise.
 
 use std::fmt;
-use std::path::Path;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::duration::Span;
-use super::{Config, EngineChoice, Mode, Trigger, printable};
+use super::describe::{Description, describe};
+use super::fault::Faults;
+use super::portsentry::{self, Diagnostic, Explanation};
+use super::toml::{self, Override};
 
-/// What `portcullis check` prints of a configuration without faults. The field names are those of its JSON form;
-/// new ones may be added, none changes its meaning. Times are seconds.
+/// A configuration that could be read, and what it means.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Description {
-    /// What is looked at.
-    pub watches: Watches,
-    /// What is held to be a scan.
-    pub judges: Judges,
-    /// Who is never blocked.
-    pub protects: Protects,
-    /// What is done about a scanner.
-    pub responds: Responds,
-    /// Where the store lies.
-    pub state: String,
-    /// Who may speak with the running program.
-    pub control: ControlSays,
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Checked {
+    /// One of ours, without faults.
+    Portcullis {
+        /// What it means.
+        #[serde(flatten)]
+        means: Box<Description>,
+        /// Keys that a later file has overridden.
+        overrides: Vec<Override>,
+    },
+    /// A portsentry.conf.
+    Portsentry {
+        /// What it means.
+        #[serde(flatten)]
+        means: Box<Explanation>,
+        /// What is to be known of its lines.
+        diagnostics: Vec<Diagnostic>,
+        /// Whether PortSentry's persona could start with it.
+        usable: bool,
+    },
 }
 
-/// What is looked at.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Watches {
-    /// The interfaces by name; empty is every one that is up, less the loopback.
-    pub interfaces: Vec<String>,
-    /// TCP and SCTP ports, as the configuration writes them.
-    pub tcp: String,
-    /// How many those are.
-    pub tcp_ports: usize,
-    /// UDP ports.
-    pub udp: String,
-    /// How many those are.
-    pub udp_ports: usize,
-    /// `auto`, `ring` or `listen`.
-    pub engine: &'static str,
-    /// Size of the ring in MiB.
-    pub ring_mib: u32,
-}
-
-/// What is held to be a scan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Judges {
-    /// `ports` or `probes`.
-    pub count: &'static str,
-    /// How many of them are a scan.
-    pub trigger: u32,
-    /// Within which time.
-    pub window_seconds: f64,
-    /// The slowest scan that is seen sends one probe in this time; left out where a single probe is enough.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slowest_probe_every_seconds: Option<f64>,
-    /// How many sources are remembered at once.
-    pub sources: usize,
-}
-
-/// Who is never blocked.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Protects {
-    /// The allow list.
-    pub allow: Vec<String>,
-    /// Interfaces whose traffic is not judged.
-    pub interfaces: Vec<String>,
-    /// Whether default gateways are protected.
-    pub gateways: bool,
-    /// Whether resolvers are.
-    pub resolvers: bool,
-}
-
-/// What is done about a scanner.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Responds {
-    /// `observe` or `enforce`.
-    pub mode: &'static str,
-    /// Length of a first ban in seconds; left out where it is for ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ban_seconds: Option<f64>,
-    /// Whether bans have no end.
-    pub ban_ever: bool,
-    /// By what each return multiplies a ban.
-    pub growth: f64,
-    /// The longest ban.
-    pub ban_max_seconds: f64,
-    /// How long a source must stay away to count as new.
-    pub memory_seconds: f64,
-    /// Whether bans outlive the program.
-    pub keep_on_stop: bool,
-    /// The first bans of a source that keeps coming back, as text; at most five, the last is the longest.
-    #[serde(skip)]
-    pub steps: Vec<String>,
-}
-
-/// Who may speak with the running program.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ControlSays {
-    /// The socket.
-    pub socket: String,
-    /// The group that may read.
-    pub group: String,
-    /// Who may change things, beside root.
-    pub operators: Vec<String>,
-}
-
-/// Says what `config` means.
-#[must_use]
-pub fn describe(config: &Config) -> Description {
-    let watch = &config.watch;
-    let (count, trigger) = match config.judge.trigger {
-        Trigger::Ports(number) => ("ports", number),
-        Trigger::Probes(number) => ("probes", number),
-    };
-    Description {
-        watches: Watches {
-            interfaces: watch.interfaces.clone(),
-            tcp: watch.tcp.to_string(),
-            tcp_ports: watch.tcp.count(),
-            udp: watch.udp.to_string(),
-            udp_ports: watch.udp.count(),
-            engine: match watch.engine {
-                EngineChoice::Auto => "auto",
-                EngineChoice::Ring => "ring",
-                EngineChoice::Listen => "listen",
-            },
-            ring_mib: watch.ring_mib,
-        },
-        judges: Judges {
-            count,
-            trigger,
-            window_seconds: config.judge.window.as_secs_f64(),
-            slowest_probe_every_seconds: slowest(config.judge.window, trigger).map(|gap| gap.as_secs_f64()),
-            sources: config.judge.sources,
-        },
-        protects: Protects {
-            allow: config.protect.allow.iter().map(ToString::to_string).collect(),
-            interfaces: config.protect.interfaces.clone(),
-            gateways: config.protect.gateways,
-            resolvers: config.protect.resolvers,
-        },
-        responds: Responds {
-            mode: match config.respond.mode {
-                Mode::Observe => "observe",
-                Mode::Enforce => "enforce",
-            },
-            ban_seconds: config.respond.ban.map(|ban| ban.as_secs_f64()),
-            ban_ever: config.respond.ban.is_none(),
-            growth: config.respond.growth,
-            ban_max_seconds: config.respond.ban_max.as_secs_f64(),
-            memory_seconds: config.respond.memory.as_secs_f64(),
-            keep_on_stop: config.respond.keep_on_stop,
-            steps: steps(config),
-        },
-        state: shown(&config.record.state),
-        control: ControlSays {
-            socket: shown(&config.control.socket),
-            group: config.control.group.clone(),
-            operators: config.control.operators.clone(),
-        },
+/// Reads `files` as [`super::load`] does, or, if there is one file and it is a portsentry.conf, that.
+///
+/// # Errors
+/// All faults of all files; those of a portsentry.conf are in its diagnostics.
+pub fn check(files: &[PathBuf]) -> Result<Checked, Faults> {
+    if let [path] = files {
+        let bytes = toml::read_bytes(path).map_err(|fault| Faults(vec![*fault]))?;
+        if portsentry::is_portsentry(&bytes) {
+            let reading = portsentry::read(path, &portsentry::decode(&bytes), None);
+            return Ok(Checked::Portsentry {
+                means: Box::new(portsentry::explain(&reading.config)),
+                usable: reading.is_usable(),
+                diagnostics: reading.diagnostics,
+            });
+        }
     }
+    let (config, overrides) = toml::load_with_overrides(files)?;
+    Ok(Checked::Portcullis { means: Box::new(describe(&config)), overrides })
 }
 
-/// The longest time between two probes of a scan that is still seen: the window holds one gap less than probes.
-fn slowest(window: Duration, trigger: u32) -> Option<Duration> {
-    window.checked_div(trigger.checked_sub(1)?)
-}
-
-/// The lengths of the first bans of a source that keeps coming back, up to the longest.
-fn steps(config: &Config) -> Vec<String> {
-    let respond = &config.respond;
-    let Some(mut ban) = respond.ban else { return Vec::new() };
-    let mut steps = vec![Span(ban).to_string()];
-    while steps.len() < 4 && respond.growth > 1.0 && ban < respond.ban_max {
-        let grown = ban.as_secs_f64() * respond.growth;
-        ban = Duration::try_from_secs_f64(grown).unwrap_or(respond.ban_max).min(respond.ban_max);
-        steps.push(Span(ban).to_string());
-    }
-    if respond.growth > 1.0 && ban < respond.ban_max {
-        steps.push(format!("… up to {}", Span(respond.ban_max)));
-    }
-    steps
-}
-
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
-fn seconds(seconds: f64) -> Span {
-    Span(Duration::try_from_secs_f64(seconds).unwrap_or(Span::LONGEST))
-}
-
-impl fmt::Display for Description {
+impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let watches = &self.watches;
-        let on = match watches.interfaces.is_empty() {
-            true => "every interface that is up, but the loopback".to_owned(),
-            false => watches.interfaces.join(", "),
-        };
-        writeln!(f, "Watches     {}", printable(&on))?;
-        writeln!(f, "            TCP and SCTP ports {} ({} of them)", watches.tcp, watches.tcp_ports)?;
-        writeln!(f, "            UDP ports {} ({} of them)", watches.udp, watches.udp_ports)?;
-        let how = match watches.engine {
-            "listen" => "with plain sockets: finished connections and datagrams only".to_owned(),
-            _ => format!("with a packet ring of {} MiB; no port is opened", watches.ring_mib),
-        };
-        writeln!(f, "            {how}")?;
-
-        let judges = &self.judges;
-        let within = seconds(judges.window_seconds);
-        match (judges.trigger, judges.count, judges.slowest_probe_every_seconds) {
-            (1, _, _) | (_, _, None) => {
-                writeln!(f, "A scan is   the first probe to a watched port without a service")?;
+        match self {
+            Checked::Portcullis { means, overrides } => {
+                for over in overrides {
+                    writeln!(f, "{}: [{}] {} overrides {}", over.by, over.section, over.key, over.over)?;
+                }
+                write!(f, "{means}")
             }
-            (number, count, Some(gap)) => {
-                let what = if count == "ports" { "distinct ports" } else { "probes" };
-                writeln!(f, "A scan is   {number} {what} within {within} from one source")?;
-                writeln!(f, "            slowest scan seen: one probe every {}", seconds(gap))?;
+            Checked::Portsentry { means, diagnostics, usable } => {
+                for diagnostic in diagnostics {
+                    writeln!(f, "{diagnostic}\n")?;
+                }
+                write!(f, "{means}")?;
+                match usable {
+                    true => write!(
+                        f,
+                        "`portcullis import portsentry` makes a configuration of portcullis from it"
+                    ),
+                    false => write!(f, "It has faults that must be mended before anything can start with it"),
+                }
             }
-        }
-        writeln!(f, "            {} sources are remembered at once", judges.sources)?;
-
-        let protects = &self.protects;
-        let mut friends = vec!["this host's own addresses".to_owned()];
-        friends.extend(protects.gateways.then(|| "the default gateways".to_owned()));
-        friends.extend(protects.resolvers.then(|| "the resolvers of /etc/resolv.conf".to_owned()));
-        friends.extend(protects.allow.iter().cloned());
-        writeln!(f, "Protects    {}", friends.join(", "))?;
-        if !protects.interfaces.is_empty() {
-            writeln!(f, "            all that comes in by {}", printable(&protects.interfaces.join(", ")))?;
-        }
-
-        let responds = &self.responds;
-        let bans = match responds.ban_ever {
-            true => "for ever".to_owned(),
-            false if responds.steps.len() == 1 => format!("for {}, each time", responds.steps[0]),
-            false => format!(
-                "for {}; after {} away a source counts as new",
-                responds.steps.join(", "),
-                seconds(responds.memory_seconds)
-            ),
-        };
-        match responds.mode {
-            "enforce" => {
-                writeln!(f, "Does        enforce: bans scanners {bans}")?;
-                let stop = if responds.keep_on_stop { "stay until their time" } else { "are lifted" };
-                writeln!(f, "            when the program stops, bans {stop}")?;
-            }
-            _ => writeln!(f, "Does        observe: tells, and bans nobody (it would ban {bans})")?,
-        }
-        writeln!(f, "Keeps       {}", printable(&self.state))?;
-        write!(
-            f,
-            "Answers     at {}, readable for group {}",
-            printable(&self.control.socket),
-            self.control.group
-        )?;
-        match self.control.operators.as_slice() {
-            [] => write!(f, "; only root changes things"),
-            operators => write!(f, "; root and {} change things", printable(&operators.join(", "))),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::config::parse;
 
     #[test]
-    fn the_defaults_are_said_in_plain_words() {
-        assert_eq!(
-            describe(&Config::default()).to_string(),
-            "\
-Watches     every interface that is up, but the loopback
-            TCP and SCTP ports 1-65535 (65535 of them)
-            UDP ports 1-65535 (65535 of them)
-            with a packet ring of 16 MiB; no port is opened
-A scan is   5 distinct ports within 1m from one source
-            slowest scan seen: one probe every 15s
-            65536 sources are remembered at once
-Protects    this host's own addresses, the default gateways, the resolvers of /etc/resolv.conf
-Does        observe: tells, and bans nobody (it would ban for 10m, 20m, 40m, 1h20m, … up to 7d; after 30d away a source counts as new)
-Keeps       /var/lib/portcullis
-Answers     at /run/portcullis/ctl.sock, readable for group portcullis; only root changes things"
-        );
-    }
+    fn a_configuration_is_recognised_by_its_content() {
+        let directory = std::env::temp_dir().join(format!("portcullis-check-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let ours =
+            check(&[file("a", "[judge]\ntrigger = 4\n"), file("b", "[judge]\n\ntrigger = 3\n")]).unwrap();
+        let old = check(&[file("c", "TCP_PORTS=“1,2”\nHISTORY_FILE=\"/h\"\n")]).unwrap();
+        let broken = check(&[file("d", "SCAN_TRIGGER=\"1\"\n")]).unwrap();
+        let fault = check(&[file("e", "[judge]\ntriger = 4\n")]).unwrap_err();
+        let missing = check(&[directory.join("nowhere")]).unwrap_err();
+        fs::remove_dir_all(&directory).unwrap();
 
-    #[test]
-    fn an_unusual_configuration_is_said_as_it_is() {
-        let text = "[watch]\ninterfaces = [\"eth0\"]\ntcp = \"22, 80-90\"\nudp = \"none\"\nengine = \"listen\"\n\
-                    [judge]\ntrigger = 1\n[respond]\nmode = \"enforce\"\nban = \"ever\"\nkeep_on_stop = false\n\
-                    [protect]\nallow = [\"10.0.0.0/8\"]\ngateways = false\ninterfaces = [\"wg0\"]\n\
-                    [control]\noperators = [\"anna\"]\n";
-        let said = describe(&parse(Path::new("p"), text).unwrap()).to_string();
-        for line in [
-            "Watches     eth0\n",
-            "ports 22, 80-90 (12 of them)",
-            "UDP ports none (0 of them)",
-            "with plain sockets",
-            "A scan is   the first probe",
-            "Protects    this host's own addresses, the resolvers of /etc/resolv.conf, 10.0.0.0/8\n",
-            "all that comes in by wg0",
-            "enforce: bans scanners for ever",
-            "bans are lifted",
-            "root and anna change things",
-        ] {
-            assert!(said.contains(line), "{line}\n{said}");
-        }
-    }
+        let text = ours.to_string();
+        assert!(text.contains("/b:3: [judge] trigger overrides ") && text.contains("/a:2\n"), "{text}");
+        assert!(text.contains("A scan is   3 distinct ports"), "{text}");
+        let json = serde_json::to_value(&ours).unwrap();
+        assert_eq!((&json["kind"], &json["judges"]["trigger"]), (&"portcullis".into(), &3.into()));
+        assert_eq!(json["overrides"][0]["key"], "trigger");
 
-    #[test]
-    fn the_json_form_has_the_promised_names() {
-        let json = serde_json::to_value(describe(&Config::default())).unwrap();
-        assert_eq!(json["judges"]["slowest_probe_every_seconds"], 15.0);
-        assert_eq!(json["judges"]["count"], "ports");
-        assert_eq!(json["watches"]["tcp"], "1-65535");
-        assert_eq!(json["responds"]["ban_seconds"], 600.0);
-        assert_eq!(json["responds"]["mode"], "observe");
-        assert_eq!(json["control"]["socket"], "/run/portcullis/ctl.sock");
-    }
+        let text = old.to_string();
+        assert!(text.contains("c:1:11: read as meant: typographic quotes"), "{text}");
+        assert!(text.contains("Written for PortSentry 2.x") && text.ends_with("from it"), "{text}");
+        let json = serde_json::to_value(&old).unwrap();
+        assert_eq!((&json["kind"], &json["usable"]), (&"portsentry".into(), &true.into()));
+        assert_eq!(json["diagnostics"][0]["weight"], "repaired");
+        assert_eq!(json["diagnostics"][0]["line"], 1);
 
-    #[test]
-    fn bans_that_do_not_grow_are_not_said_to_grow() {
-        let text = "[respond]\ngrowth = 1\nmode = \"enforce\"\n";
-        let said = describe(&parse(Path::new("p"), text).unwrap()).to_string();
-        assert!(said.contains("bans scanners for 10m, each time\n"), "{said}");
-        let text = "[respond]\ngrowth = 100\nban_max = \"1h\"\n";
-        assert_eq!(describe(&parse(Path::new("p"), text).unwrap()).responds.steps, ["10m", "1h"]);
+        assert!(broken.to_string().ends_with("before anything can start with it"));
+        assert!(fault.to_string().contains("did you mean \"trigger\"?"));
+        assert!(missing.to_string().contains("there is no such file"));
     }
 }

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 /// The longest piece of a line that is shown, in characters; longer ones are cut around the fault.
 const SHOWN: usize = 120;
 
 /// One fault of one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The file.
+    #[serde(serialize_with = "path_as_text")]
     pub path: PathBuf,
     /// The line, counted from 1; 0 where the file as a whole is at fault.
     pub line: usize,
@@ -89,7 +92,7 @@ impl Fault {
 impl std::error::Error for Fault {}
 
 /// All faults of a configuration; there is at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Faults(pub Vec<Fault>);
 
 impl fmt::Display for Faults {
@@ -105,6 +108,27 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The file.
+    #[serde(serialize_with = "path_as_text")]
+    pub path: PathBuf,
+    /// The line, counted from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", printable(&self.path.to_string_lossy()), self.line)
+    }
+}
+
+/// Any path as a text of JSON, also one that is no UTF-8, which serde refuses.
+pub(super) fn path_as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
 
 /// A text with places in it.
 #[derive(Clone, Copy, Debug)]

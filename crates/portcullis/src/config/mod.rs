@@ -1,8 +1,10 @@
 //! What the administrator wants: one typed [`Config`], whichever file it was read from.
 
 mod check;
+mod describe;
 mod duration;
 mod fault;
+mod import;
 pub mod portsentry;
 pub mod schema;
 mod suggest;
@@ -15,10 +17,12 @@ use std::time::Duration;
 
 use portcullis_core::net::{PortSet, Prefix};
 
-pub use self::check::{Description, describe};
+pub use self::check::{Checked, check};
+pub use self::describe::{Description, describe};
 pub use self::duration::{Span, SpanError};
-pub use self::fault::{Fault, Faults, printable};
-pub use self::toml::{load, parse, standard_files};
+pub use self::fault::{Fault, Faults, Place, printable};
+pub use self::import::{Fate, Import, Outcome, import_portsentry};
+pub use self::toml::{Override, load, load_with_overrides, parse, standard_files};
 pub use self::write::{sample, write};
 
 /// Everything that can be configured. Each reader (TOML, old PortSentry files) produces this and nothing else.

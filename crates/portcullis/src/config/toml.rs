@@ -1,5 +1,6 @@
 //! Reader of our own configuration files. It goes on after a fault, so that one run shows them all.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -7,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
+use serde::Serialize;
 
 use super::Config;
 use super::duration::Span;
-use super::fault::{Fault, Faults, Source};
+use super::fault::{Fault, Faults, Place, Source};
 use super::schema::{self, Key, SECTIONS, Section};
 use super::suggest::nearest;
 use super::value;
@@ -18,12 +20,36 @@ use super::value;
 /// No configuration is that long; whatever is, is another file.
 const LARGEST: u64 = 1024 * 1024;
 
+/// How many faults of one file are told; a file with more is no configuration, or its faults have one cause.
+const MOST_FAULTS: usize = 100;
+
 /// Reads `files` in order, each over the ones before it: a key that a later file names replaces the earlier value,
 /// lists as a whole. Without files it gives the defaults.
 ///
 /// # Errors
 /// All faults of all files.
 pub fn load(files: &[PathBuf]) -> Result<Config, Faults> {
+    load_with_overrides(files).map(|(config, _)| config)
+}
+
+/// A key that stands in two files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Override {
+    /// The section of the key.
+    pub section: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// The file and line that hold.
+    pub by: Place,
+    /// The file and line that no longer do.
+    pub over: Place,
+}
+
+/// As [`load`], and tells which keys stand in more than one file.
+///
+/// # Errors
+/// All faults of all files.
+pub fn load_with_overrides(files: &[PathBuf]) -> Result<(Config, Vec<Override>), Faults> {
     let mut reading = Reading::default();
     for path in files {
         match read_text(path) {
@@ -31,7 +57,8 @@ pub fn load(files: &[PathBuf]) -> Result<Config, Faults> {
             Err(fault) => reading.faults.push(*fault),
         }
     }
-    reading.finish()
+    let overrides = std::mem::take(&mut reading.overrides);
+    reading.finish().map(|config| (config, overrides))
 }
 
 /// Reads one text as if it stood in a file at `path`.
@@ -119,10 +146,39 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
 struct Reading {
     config: Config,
     faults: Vec<Fault>,
+    /// Where each key was written last.
+    places: BTreeMap<(&'static str, &'static str), Place>,
+    overrides: Vec<Override>,
     /// Where `ban` was written last; a fault that still lacks its message.
     ban_at: Option<Fault>,
     /// Where `ban_max` was written last, likewise.
     ban_max_at: Option<Fault>,
+}
+
+/// The faults of one file.
+#[derive(Default)]
+struct Found {
+    /// Each with its place.
+    faults: Vec<(usize, Fault)>,
+    /// What a fault of syntax has made unreliable; further faults there would only repeat it.
+    damaged: Vec<Range<usize>>,
+    /// How many more there are than are told.
+    more: usize,
+}
+
+impl Found {
+    /// Adds a fault at `at`, unless it repeats one, or there are too many; whether it did.
+    fn add(&mut self, at: usize, fault: impl FnOnce() -> Fault) -> bool {
+        if self.damaged.iter().any(|range| range.contains(&at)) {
+            return false;
+        }
+        if self.faults.len() >= MOST_FAULTS {
+            self.more += 1;
+            return false;
+        }
+        self.faults.push((at, fault()));
+        true
+    }
 }
 
 impl Reading {
@@ -130,29 +186,21 @@ impl Reading {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source { path, text };
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut found: Vec<(usize, Fault)> = Vec::new();
-        let mut damaged: Vec<Range<usize>> = Vec::new();
+        let mut found = Found::default();
         for error in errors {
             let span = error.span().unwrap_or(0..0);
-            // The parser may stumble several times over one slip; the first time says what is wrong.
-            if damaged.iter().any(|range| range.contains(&span.start)) {
-                continue;
+            let mend = || syntax_mend(&source, error.message(), span.start);
+            if found.add(span.start, || source.fault(span.clone(), error.message(), mend())) {
+                found.damaged.push(damage(text, span.start));
             }
-            damaged.push(damage(text, span.start));
-            let fault = source.fault(
-                span.clone(),
-                error.message(),
-                syntax_mend(&source, error.message(), span.start),
-            );
-            found.push((span.start, fault));
         }
-        self.read_sections(&source, table.get_ref(), &mut |at, fault| {
-            if !damaged.iter().any(|range| range.contains(&at)) {
-                found.push((at, fault));
-            }
-        });
-        found.sort_by_key(|(at, _)| *at);
-        self.faults.extend(found.into_iter().map(|(_, fault)| fault));
+        self.read_sections(&source, table.get_ref(), &mut found);
+        found.faults.sort_by_key(|(at, _)| *at);
+        self.faults.extend(found.faults.into_iter().map(|(_, fault)| fault));
+        if found.more > 0 {
+            let says = format!("there are {} further faults", found.more);
+            self.faults.push(Fault::of_file(path, says, "mend those above first"));
+        }
     }
 
     fn finish(mut self) -> Result<Config, Faults> {
@@ -171,51 +219,46 @@ impl Reading {
         if self.faults.is_empty() { Ok(self.config) } else { Err(Faults(self.faults)) }
     }
 
-    fn read_sections(&mut self, source: &Source, table: &DeTable, report: &mut dyn FnMut(usize, Fault)) {
+    fn read_sections(&mut self, source: &Source, table: &DeTable, found: &mut Found) {
         for (name, value) in table {
             let written: &str = name.get_ref();
             match (schema::section(written), value.get_ref()) {
-                (Some(section), DeValue::Table(keys)) => self.read_keys(source, section, keys, report),
-                (Some(section), _) => report(
-                    name.span().start,
-                    source.fault(
-                        name.span(),
-                        format!("\"{}\" is a section", section.name),
-                        format!("write [{}] on a line of its own, its keys below it", section.name),
-                    ),
-                ),
-                (None, found) => {
-                    report(name.span().start, unknown_section(source, name.span(), written, found));
+                (Some(section), DeValue::Table(keys)) => self.read_keys(source, section, keys, found),
+                (Some(section), _) => {
+                    found.add(name.span().start, || {
+                        source.fault(
+                            name.span(),
+                            format!("\"{}\" is a section", section.name),
+                            format!("write [{}] on a line of its own, its keys below it", section.name),
+                        )
+                    });
+                }
+                (None, other) => {
+                    found.add(name.span().start, || unknown_section(source, name.span(), written, other));
                 }
             }
         }
     }
 
-    fn read_keys(
-        &mut self,
-        source: &Source,
-        section: &'static Section,
-        keys: &DeTable,
-        report: &mut dyn FnMut(usize, Fault),
-    ) {
+    fn read_keys(&mut self, source: &Source, section: &'static Section, keys: &DeTable, found: &mut Found) {
         for (name, value) in keys {
             let written: &str = name.get_ref();
             let Some(key) = section.key(written) else {
-                report(name.span().start, unknown_key(source, name.span(), section, written));
+                found.add(name.span().start, || unknown_key(source, name.span(), section, written));
                 continue;
             };
-            self.read_value(source, section, key, name.span(), value, report);
+            self.read_value(source, section, key, name.span(), value, found);
         }
     }
 
     fn read_value(
         &mut self,
         source: &Source,
-        section: &Section,
+        section: &'static Section,
         key: &'static Key,
         name: Range<usize>,
         value: &Spanned<DeValue>,
-        report: &mut dyn FnMut(usize, Fault),
+        found: &mut Found,
     ) {
         // Values that the parser made up while it recovered have no place of their own.
         let span = if value.span().is_empty() { name } else { value.span() };
@@ -233,7 +276,11 @@ impl Reading {
             };
             let message = format!("[{}] {}: {}", section.name, key.name, wrong.message);
             let mend = wrong.mend.unwrap_or_else(|| format!("write {} = …, {}", key.name, key.form.phrase()));
-            report(at.start, source.fault(at, message, mend.replace("{key}", key.name)));
+            found.add(at.start, || source.fault(at.clone(), message, mend.replace("{key}", key.name)));
+        }
+        let here = Place { path: source.path.to_owned(), line: source.place(span.start).0 };
+        if let Some(over) = self.places.insert((section.name, key.name), here.clone()) {
+            self.overrides.push(Override { section: section.name, key: key.name, by: here, over });
         }
         match (section.name, key.name) {
             ("respond", "ban") => self.ban_at = Some(source.fault(span, "", "")),

@@ -52,8 +52,9 @@ fn missing(line: &str, is_program: &dyn Fn(&Path) -> bool) -> Vec<MissingProgram
     missing
 }
 
-/// The first word of each simple command of a shell line.
-fn programs(line: &str) -> Vec<String> {
+/// The first word of each simple command of a shell line: the programs that it runs, as written.
+#[must_use]
+pub fn programs(line: &str) -> Vec<String> {
     let mut programs = Vec::new();
     let mut awaiting = true;
     let (mut word, mut in_word, mut plain) = (String::new(), false, true);

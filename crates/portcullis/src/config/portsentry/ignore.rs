@@ -9,6 +9,9 @@ use portcullis_core::net::Prefix;
 use super::super::fault::Source;
 use super::{Diagnostic, Dialect, Weight};
 
+/// How many diagnostics of one file are told.
+const MOST: usize = 200;
+
 /// One line of an ignore file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IgnoreEntry {
@@ -19,7 +22,8 @@ pub struct IgnoreEntry {
 }
 
 /// Reads `text`, which stands in the ignore file at `path`. Masks hold on both sides (`192.168.1.1/24` is the
-/// network), `/0` is everyone, both families are read, and a line that has no meaning is said and left out.
+/// network), `/0` is everyone, both families are read, and a line that has no meaning is said and left out (of
+/// the first 200 such lines).
 #[must_use]
 pub fn read_ignore(path: &Path, text: &str, dialect: Dialect) -> (Vec<IgnoreEntry>, Vec<Diagnostic>) {
     let source = Source { path, text };
@@ -33,7 +37,9 @@ pub fn read_ignore(path: &Path, text: &str, dialect: Dialect) -> (Vec<IgnoreEntr
         let Some(entry) = content.split_whitespace().next() else { continue };
         let at = line.start + text[line.clone()].find(entry).unwrap_or(0);
         let mut say = |weight: Weight, span: Range<usize>, message: String, mend: &str| {
-            diagnostics.push(Diagnostic { weight, fault: source.fault(span, message, mend) });
+            if diagnostics.len() < MOST {
+                diagnostics.push(Diagnostic { weight, fault: source.fault(span, message, mend) });
+            }
         };
         let span = at..at + entry.len();
         match meaning(entry) {

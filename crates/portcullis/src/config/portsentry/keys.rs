@@ -120,6 +120,10 @@ pub fn read(path: &Path, text: &str, dialect: Option<Dialect>) -> Reading {
         value(&mut lines, &mut config, &entry);
     }
     mandatory(&mut lines, &config);
+    if lines.more > 0 {
+        let says = format!("{} more is to be said of this file", lines.more);
+        lines.say_of_file(Weight::Note, says, "mend what is said above first");
+    }
     let mut diagnostics = lines.diagnostics;
     diagnostics.sort_by_key(|(at, _)| *at);
     Reading { config, diagnostics: diagnostics.into_iter().map(|(_, diagnostic)| diagnostic).collect() }
@@ -143,12 +147,15 @@ fn guess(path: &Path, text: &str) -> Dialect {
 /// One entry a key: 1.x takes the first, 2.x the last.
 fn winners(lines: &mut Lines, entries: Vec<Entry>) -> Vec<Entry> {
     let mut winners: Vec<Entry> = Vec::new();
+    // Counted once a key: a file may repeat one very often.
+    let mut firsts: Vec<usize> = Vec::new();
     for entry in entries {
         let Some(held) = winners.iter().position(|earlier| earlier.key == entry.key) else {
+            firsts.push(lines.source.place(entry.key_span.start).0);
             winners.push(entry);
             continue;
         };
-        let first = lines.source.place(winners[held].key_span.start).0;
+        let first = firsts[held];
         let (rule, word) = match lines.dialect {
             Dialect::One => ("the first one holds", "first"),
             Dialect::Two => ("the last one holds", "last"),

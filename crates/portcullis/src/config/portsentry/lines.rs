@@ -68,8 +68,14 @@ pub(super) struct Lines<'a> {
     pub source: Source<'a>,
     pub dialect: Dialect,
     pub diagnostics: Vec<(usize, Diagnostic)>,
+    /// How many diagnostics there are beyond those that are told.
+    pub more: usize,
+    has_fault: bool,
     lines: Vec<Range<usize>>,
 }
+
+/// How many diagnostics of one file are told, and the first fault beyond them.
+const MOST: usize = 200;
 
 const TYPOGRAPHIC: [char; 5] = ['“', '”', '„', '«', '»'];
 const SINGLE: [char; 3] = ['\'', '‘', '’'];
@@ -82,7 +88,14 @@ impl<'a> Lines<'a> {
             lines.push(start..start + line.trim_end_matches(['\n', '\r']).len());
             start += line.len();
         }
-        Lines { source: Source { path, text }, dialect, diagnostics: Vec::new(), lines }
+        Lines {
+            source: Source { path, text },
+            dialect,
+            diagnostics: Vec::new(),
+            more: 0,
+            has_fault: false,
+            lines,
+        }
     }
 
     pub fn say(
@@ -92,6 +105,11 @@ impl<'a> Lines<'a> {
         message: impl Into<String>,
         mend: impl Into<String>,
     ) {
+        if self.diagnostics.len() >= MOST && (weight != Weight::Fault || self.has_fault) {
+            self.more += 1;
+            return;
+        }
+        self.has_fault |= weight == Weight::Fault;
         let at = span.start;
         let fault: Fault = self.source.fault(span, message, mend);
         self.diagnostics.push((at, Diagnostic { weight, fault }));
@@ -356,7 +374,8 @@ impl<'a> Lines<'a> {
             let close = text.find(|c: char| closers.contains(&c) || TYPOGRAPHIC.contains(&c) || c == '"');
             let body = text[lead..close.unwrap_or(text.len())].trim_end();
             let number_before: String = {
-                let digits = value.chars().rev().take_while(char::is_ascii_digit).count();
+                // Six digits are no port any more, so more need not be looked at.
+                let digits = value.bytes().rev().take(6).take_while(u8::is_ascii_digit).count();
                 value[value.len() - digits..].to_owned()
             };
             let number_behind: String = body.chars().take_while(char::is_ascii_digit).collect();

@@ -6,6 +6,7 @@ mod explain;
 mod ignore;
 mod keys;
 mod lines;
+mod modes;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -15,14 +16,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use portcullis_core::net::PortSet;
+use serde::Serialize;
 
 use super::fault::Fault;
 
-pub use self::commands::{MissingProgram, missing_programs};
+pub use self::commands::{MissingProgram, missing_programs, programs};
 pub use self::explain::{Explanation, explain};
 pub use self::ignore::{IgnoreEntry, read_ignore};
 pub use self::keys::{KeyName, read};
 pub use self::lines::decode;
+pub use self::modes::{StartMode, is_modes, read_modes};
 
 /// Which PortSentry a file was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +153,8 @@ fn below(end: u32) -> PortSet {
 }
 
 /// How much a diagnostic matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Weight {
     /// For knowing; the value is used as PortSentry used it.
     Note,
@@ -165,11 +169,12 @@ pub enum Weight {
 }
 
 /// Something to know about a line of an old file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// How much it matters.
     pub weight: Weight,
     /// Where, what and how to mend it.
+    #[serde(flatten)]
     pub fault: Fault,
 }
 

@@ -259,6 +259,19 @@ fn bytes_of_an_old_code_page_are_read_with_their_quotes() {
 }
 
 #[test]
+fn a_long_file_of_junk_is_refused_at_once() {
+    for junk in ["a\n", "X=\"1\n", "TCP_PORTS=\"1\n", "TCP_PORTS=\"a\"\n", "\"\n"] {
+        for dialect in [Dialect::One, Dialect::Two] {
+            let reading = read(Path::new("p"), &junk.repeat(200_000 / junk.len()), Some(dialect));
+            assert!((1..=206).contains(&reading.diagnostics.len()), "{junk}: {}", reading.diagnostics.len());
+            assert!(!reading.is_usable() || junk.contains("TCP"), "{junk}");
+        }
+    }
+    let list = format!("{FILES}TCP_PORTS=\"{}\"", "x,".repeat(100_000));
+    assert!(one(&list).diagnostics.len() <= 206);
+}
+
+#[test]
 fn an_old_file_is_explained_in_plain_words() {
     let text = format!(
         "{FILES}TCP_PORTS=\"1,11\"\nADVANCED_EXCLUDE_TCP=\"113\"\nBLOCK_TCP=\"1\"\nSCAN_TRIGGER=\"3\"\n\

@@ -346,6 +346,18 @@ fn faults_of_every_file_are_told_together() {
 }
 
 #[test]
+fn a_megabyte_of_junk_is_refused_at_once() {
+    for (junk, count) in [("a\n", 200_000), ("a = 1\n", 100_000), ("[[x]]\n", 100_000), ("[", 500_000)] {
+        let faults = read(&junk.repeat(count)).unwrap_err().0;
+        assert!((1..=101).contains(&faults.len()), "{junk}: {}", faults.len());
+    }
+    let keys: String = (0..50_000).map(|number| format!("key{number} = 1\n")).collect();
+    let faults = read(&format!("[watch]\n{keys}")).unwrap_err().0;
+    assert_eq!(faults.len(), 101);
+    assert_eq!(faults[100].message, "there are 49900 further faults");
+}
+
+#[test]
 fn a_byte_order_mark_and_windows_line_ends_are_no_faults() {
     assert_eq!(read("\u{feff}[judge]\r\ntrigger = 9\r\n").unwrap().judge.trigger, Trigger::Ports(9));
 }
