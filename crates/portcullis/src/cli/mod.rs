@@ -7,6 +7,7 @@ mod allow;
 mod ban;
 mod bans;
 mod completions;
+mod import;
 mod list;
 mod mode;
 mod output;
@@ -63,6 +64,8 @@ enum Verb {
     Enforce(place::Place),
     /// Read the configuration anew: wholly, or not at all
     Reload(place::Place),
+    /// Turn the configuration of an older program into one of ours, and report what became of it
+    Import(import::ImportArguments),
     /// Print a script that completes the command line of a shell
     Completions(completions::CompletionsArguments),
 }
@@ -87,6 +90,7 @@ pub fn main() -> Exit {
         Verb::Observe(place) => mode::observe(&place),
         Verb::Enforce(place) => mode::enforce(&place),
         Verb::Reload(place) => mode::reload(&place),
+        Verb::Import(arguments) => import::import(&arguments),
         Verb::Completions(arguments) => completions::completions(&arguments),
     };
     ended.unwrap_or_else(|Failure { exit, message }| {
@@ -124,6 +128,8 @@ mod tests {
             "allow 10.0.0.1 --list",
             "allow 10.0.0.1 --remove 10.0.0.2",
             "status --socket a --state b",
+            "import",
+            "import portsentry",
             "completions tcsh",
         ] {
             let words = std::iter::once("portcullis").chain(line.split_whitespace());
@@ -150,6 +156,8 @@ mod tests {
             "observe --socket /run/other.sock",
             "enforce",
             "reload",
+            "import portsentry /etc/portsentry/portsentry.conf -o portcullis.toml",
+            "import portsentry a b --json",
             "completions zsh",
         ] {
             let words = std::iter::once("portcullis").chain(line.split_whitespace());

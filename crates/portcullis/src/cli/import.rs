@@ -1,0 +1,102 @@
+//! `import`: the configuration of an older program as one of ours, with a report of what became of it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::output::Output;
+use crate::config::portsentry::{Diagnostic, Weight};
+use crate::config::{Fate, Import, import_portsentry};
+use crate::control::client::Failure;
+use crate::exit::Exit;
+use crate::record::json;
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    #[command(subcommand)]
+    from: From,
+}
+
+#[derive(Debug, Subcommand)]
+enum From {
+    /// Of PortSentry 1.x or 2.x
+    Portsentry(PortsentryArguments),
+}
+
+#[derive(Debug, Args)]
+struct PortsentryArguments {
+    /// portsentry.conf, and with it portsentry.ignore and /etc/default/portsentry where they say something
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Write the new configuration to this file, which must not exist [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print configuration and report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The whole import, for programs.
+#[derive(Serialize)]
+struct Whole<'a> {
+    /// The new configuration.
+    toml: &'a str,
+    /// What has become of each line.
+    report: &'a [Fate],
+    /// What was found in the old files.
+    diagnostics: &'a [Diagnostic],
+}
+
+/// Carries it over: the configuration goes to standard output or its file, the report to standard error.
+pub fn import(arguments: &ImportArguments) -> Result<Exit, Failure> {
+    let From::Portsentry(PortsentryArguments { files, output, json }) = &arguments.from;
+    let import = import_portsentry(files)
+        .map_err(|faults| Failure { exit: Exit::ConfigurationInvalid, message: faults.to_string() })?;
+    let Import { toml, report, diagnostics, .. } = &import;
+    if let Some(path) = output {
+        write_new(path, toml)?;
+    }
+    let mut printed = Output::new();
+    if *json {
+        printed.line(&json::text(&Whole { toml, report, diagnostics }))?;
+    } else {
+        if output.is_none() {
+            printed.line(toml.trim_end())?;
+        }
+        diagnostics.iter().for_each(|diagnostic| eprintln!("{diagnostic}"));
+        eprint!("{import}");
+    }
+    printed.finish()?;
+
+    match diagnostics.iter().filter(|diagnostic| diagnostic.weight >= Weight::Fault).count() {
+        0 => Ok(Exit::Done),
+        faults => Err(Failure {
+            exit: Exit::ConfigurationInvalid,
+            message: format!(
+                "{faults} of the old settings could not be understood, and have their defaults in the new \
+                 configuration; mend them there, or in the old file and import it again"
+            ),
+        }),
+    }
+}
+
+/// Never over a file that is there: it may be the only one of its kind.
+fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    let written = File::create_new(path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| {
+        let path = path.display();
+        let message = if error.kind() == io::ErrorKind::AlreadyExists {
+            format!("{path} exists already, and nothing was written; move it away or name another file")
+        } else {
+            format!("cannot write {path}: {error}")
+        };
+        Failure { exit: Exit::Failed, message }
+    })
+}
