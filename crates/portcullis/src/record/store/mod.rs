@@ -26,6 +26,9 @@ pub const FILE_NAME: &str = "portcullis.db";
 /// So many former bans are kept; of more, those that ended first are forgotten. As many as the ledger remembers.
 pub const PAST_KEPT: usize = 65_536;
 
+/// After a batch of more changes than this, the memory that held its pages is given back.
+const LARGE_BATCH: usize = 5_000;
+
 /// The store, open.
 #[derive(Debug)]
 pub struct Store {
@@ -327,6 +330,9 @@ impl Store {
         }
         transaction.commit()?;
         self.past_rows = past_rows;
+        if changes.ledger.len() > LARGE_BATCH {
+            self.connection.release_memory()?;
+        }
         Ok(())
     }
 
