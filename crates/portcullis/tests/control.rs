@@ -456,3 +456,24 @@ fn a_request_for_ever_is_said_by_its_word_on_the_wire() {
     let line = String::from_utf8(request.to_line()).unwrap();
     assert!(line.contains(r#""for":"ever""#), "{line}");
 }
+
+#[test]
+fn a_verb_finds_the_socket_that_the_configuration_names() {
+    let Some(namespace) = testbed::Namespace::with_mounts() else { return };
+    let said = || {
+        let output = namespace.command(env!("CARGO_BIN_EXE_portcullis")).arg("status").output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(said().contains("nobody answers at /run/portcullis/ctl.sock"));
+    for (text, socket) in [
+        ("[control]\nsocket = \"/run/elsewhere.sock\"\n", "/run/elsewhere.sock"),
+        ("[contr", "/run/portcullis/ctl.sock"),
+    ] {
+        namespace.enter(|| {
+            fs::create_dir_all("/etc/portcullis").unwrap();
+            fs::write("/etc/portcullis/portcullis.toml", text).unwrap();
+        });
+        assert!(said().contains(socket), "{}", said());
+    }
+}

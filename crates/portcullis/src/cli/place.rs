@@ -1,13 +1,17 @@
 //! Where the daemon that a verb speaks with has its socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::config::{load, standard_files};
 use crate::control::client::{Client, Failure};
 
-/// The socket of a daemon that was started without saying otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/portcullis/ctl.sock";
+/// The socket where nothing says otherwise.
+const DEFAULT_SOCKET: &str = "/run/portcullis/ctl.sock";
+
+/// Where a daemon without `-c` has its configuration.
+const CONFIGURATION: &str = "/etc/portcullis";
 
 /// The name of the socket below the directory of `--state`.
 pub const SOCKET_NAME: &str = "ctl.sock";
@@ -15,7 +19,7 @@ pub const SOCKET_NAME: &str = "ctl.sock";
 /// Which daemon is meant.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Place {
-    /// The daemon's control socket [default: /run/portcullis/ctl.sock]
+    /// The daemon's control socket [default: as configured, /run/portcullis/ctl.sock]
     #[arg(long, value_name = "PATH", conflicts_with = "state")]
     socket: Option<PathBuf>,
     /// The directory of a daemon that was started with --state
@@ -30,7 +34,7 @@ impl Place {
         match (&self.socket, &self.state) {
             (Some(socket), _) => socket.clone(),
             (None, Some(state)) => state.join(SOCKET_NAME),
-            (None, None) => PathBuf::from(DEFAULT_SOCKET),
+            (None, None) => configured_socket().unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)),
         }
     }
 
@@ -41,4 +45,11 @@ impl Place {
     pub fn connect(&self) -> Result<Client, Failure> {
         Client::connect(&self.socket())
     }
+}
+
+/// The socket that the configuration names. Who may not read it, or finds it faulty, goes on with the default: the
+/// daemon that he asks may well run all the same.
+fn configured_socket() -> Option<PathBuf> {
+    let files = standard_files(Path::new(CONFIGURATION)).ok()?;
+    load(&files).ok().map(|config| config.control.socket)
 }

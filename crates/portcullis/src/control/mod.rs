@@ -141,15 +141,6 @@ pub enum Outcome {
         /// Why.
         why: Protection,
     },
-    /// Another ban overlaps, and neither can take the other's place.
-    Overlaps {
-        /// What was to be banned.
-        asked: Prefix,
-        /// Number of the ban that is in the way.
-        id: Id,
-        /// Whose it is.
-        prefix: Prefix,
-    },
     /// The ban has ended.
     Unbanned {
         /// Its number.

@@ -409,13 +409,6 @@ fn outcome(outcome: &Outcome) -> Reply {
                 format!("{asked} is not banned: {protected} in it is {}", why.words())
             },
         ),
-        Outcome::Overlaps { asked, id, prefix } => not_done(
-            Exit::Failed,
-            format!(
-                "{asked} is not banned: it overlaps {prefix}, which is banned for longer; first: portcullis unban {}",
-                json::ban_id(*id)
-            ),
-        ),
         Outcome::Unbanned { id, prefix } => {
             done(format!("{prefix} is no longer banned ({})", json::ban_id(*id)))
         }
