@@ -71,10 +71,10 @@ pub enum NetlinkError {
         /// What was asked.
         request: Request,
     },
-    /// The kernel's answer is not what its documentation promises.
-    Garbled {
-        /// What was asked.
-        request: Request,
+    /// A change that is too large for one batch failed after its first parts: those are in force. Compare.
+    Halfway {
+        /// What happened to the part that failed; those behind it were not tried.
+        rest: Box<NetlinkError>,
     },
     /// This is no name that nftables takes for a table: 1 to 31 letters, digits, `_`, `-` or `.`, a letter first.
     TableName,
@@ -92,14 +92,24 @@ impl NetlinkError {
     pub fn has_changed_nothing(&self) -> bool {
         !matches!(
             self,
-            NetlinkError::Receive { .. } | NetlinkError::AnswerLost { .. } | NetlinkError::Garbled { .. }
+            NetlinkError::Receive { .. } | NetlinkError::AnswerLost { .. } | NetlinkError::Halfway { .. }
         )
+    }
+
+    /// Whether a prefix overlaps another one, in the part that failed.
+    #[must_use]
+    pub fn is_overlap(&self) -> bool {
+        match self {
+            NetlinkError::Halfway { rest } => rest.is_overlap(),
+            error => matches!(error, NetlinkError::Overlap { .. }),
+        }
     }
 
     /// The error number that the kernel gave as its answer, if this is a refusal.
     pub(crate) fn refusal(&self) -> Option<i32> {
         match self {
             NetlinkError::Refused { source, .. } => source.raw_os_error(),
+            NetlinkError::Halfway { rest } => rest.refusal(),
             _ => None,
         }
     }
@@ -110,10 +120,8 @@ impl NetlinkError {
             | NetlinkError::Send { source, .. }
             | NetlinkError::Receive { source, .. }
             | NetlinkError::Refused { source, .. } => Some(source),
-            NetlinkError::Overlap { .. }
-            | NetlinkError::AnswerLost { .. }
-            | NetlinkError::Garbled { .. }
-            | NetlinkError::TableName => None,
+            NetlinkError::Halfway { rest } => rest.system_error(),
+            NetlinkError::Overlap { .. } | NetlinkError::AnswerLost { .. } | NetlinkError::TableName => None,
         }
     }
 }
@@ -135,8 +143,8 @@ impl fmt::Display for NetlinkError {
             NetlinkError::AnswerLost { request } => {
                 write!(f, "the kernel's answer was lost: {request}; it may have been done or not")
             }
-            NetlinkError::Garbled { request } => {
-                write!(f, "the kernel's answer makes no sense: {request}; it may have been done or not")
+            NetlinkError::Halfway { .. } => {
+                write!(f, "a part of a large change is in force, the rest failed")
             }
             NetlinkError::TableName => write!(
                 f,
@@ -148,6 +156,9 @@ impl fmt::Display for NetlinkError {
 
 impl std::error::Error for NetlinkError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.system_error().map(|source| source as _)
+        match self {
+            NetlinkError::Halfway { rest } => Some(rest.as_ref()),
+            error => error.system_error().map(|source| source as _),
+        }
     }
 }

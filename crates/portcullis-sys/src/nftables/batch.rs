@@ -10,6 +10,10 @@ use crate::netlink::{NetlinkError, Request};
 
 /// Sequence numbers set aside for one batch. A batch is sent before it has more messages than this.
 const SEQUENCES: u32 = 1 << 14;
+/// More messages with elements than this go into several batches. While anybody listens to the events of
+/// nftables (we do), the kernel keeps 4 KiB for each element of a batch until its end: with these some 150 MiB at
+/// most, with a hundred thousand elements in one batch 400 MiB, or 1.2 GiB where each is replaced.
+const MOST_MESSAGES: usize = 48;
 /// The verb of the request that can fail for an overlap.
 pub(super) const ADD_ELEMENTS: &str = "add elements to set";
 
@@ -58,9 +62,9 @@ impl Batch {
         self.requests.is_empty()
     }
 
-    /// Whether a batch that may be `limit` bytes long has no room for `bytes` more.
+    /// Whether a batch that may be `limit` bytes long is long enough to be sent before `bytes` more go in.
     pub(super) fn is_full(&self, bytes: usize, limit: usize) -> bool {
-        self.out.len() + bytes > limit || self.requests.len() + 8 > SEQUENCES as usize
+        self.out.len() + bytes > limit || self.requests.len() >= MOST_MESSAGES
     }
 
     /// Sends the batch and reads every answer. An error means that the kernel has done nothing of it, unless the

@@ -15,6 +15,14 @@ pub(super) const CHAIN: &str = "prerouting";
 /// `NF_IP_PRI_RAW`: before connection tracking (-200) and DNAT (-100).
 const PRIORITY: i32 = -300;
 
+/// How many elements `banned4` and `banned6_64` take; more are refused with `ENFILE`. These are the two that an
+/// attack fills.
+///
+/// Knowing the size, the kernel makes room beforehand: a hash table that has to grow within one batch grows too
+/// late, and a hundred thousand elements take twice the time. It reads the size as 16 bits there (`nelem_hint` of
+/// `include/linux/rhashtable-types.h`), so that the lower 16 are all set: room for 65,535, in 1 MiB a set.
+pub(super) const MOST_ELEMENTS: u32 = (1 << 18) - 1;
+
 /// One entry of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Element {
@@ -158,6 +166,11 @@ pub(super) fn write_set(out: &mut Writer, table: &str, set: &Set) {
     out.u32_be(SET_FLAGS, (interval | libc::NFT_SET_TIMEOUT) as u32);
     out.u32_be(SET_KEY_TYPE, if set.width == 32 { IPV4_ADDRESS } else { IPV6_ADDRESS });
     out.u32_be(SET_KEY_LENGTH, u32::from(set.width / 8));
+    if let Holds::Length(32 | 64) = set.holds {
+        let description = out.open(SET_DESCRIPTION);
+        out.u32_be(DESCRIPTION_SIZE, MOST_ELEMENTS);
+        out.close(description);
+    }
 }
 
 /// The attributes that make a rule.

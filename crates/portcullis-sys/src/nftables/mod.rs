@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Every element may carry a timeout, so that the kernel forgives even if the program is gone. All changes are
-//! batches: what one call changes takes effect at one moment, or not at all. Nothing outside the table is read
+//! batches: what one call changes takes effect at one moment, or not at all (many thousands of bans: in parts). Nothing outside the table is read
 //! or touched. Called by the program's `respond`, on the thread that reads packets: adding one element takes
 //! about 2 µs and never waits, except for the kernel's commit lock while somebody else loads a ruleset.
 
@@ -18,6 +18,8 @@ mod elements;
 mod layout;
 mod monitor;
 mod numbers;
+
+use std::collections::HashSet;
 
 use portcullis_core::net::Prefix;
 
@@ -46,6 +48,8 @@ pub struct Nftables {
     question: Writer,
     /// The elements of one message.
     part: Vec<Element>,
+    /// Whether a part of the present change is in force already.
+    has_earlier_part: bool,
 }
 
 /// What the kernel holds.
@@ -99,7 +103,8 @@ impl Nftables {
         let limit =
             batch::make_room(&socket).map_err(|source| NetlinkError::Open { family: "nftables", source })?;
         let (batch, question, part) = (Batch::default(), Writer::default(), Vec::new());
-        Ok(Nftables { socket, table: table.to_owned(), limit, batch, question, part })
+        let table = table.to_owned();
+        Ok(Nftables { socket, table, limit, batch, question, part, has_earlier_part: false })
     }
 
     /// The number by which [`Monitor::disregard`] tells our own changes from those of others.
@@ -123,8 +128,9 @@ impl Nftables {
         self.batch.commit(&mut self.socket)
     }
 
-    /// Makes everything anew in one batch: table, chain, sets and rules, the allow list, and these bans, each
-    /// with its time replaced. For the moment after somebody flushed the ruleset: no packet meets half of it.
+    /// Makes everything anew: table, chain, sets and rules, the allow list and these bans, each with its time
+    /// replaced. For the moment after somebody flushed the ruleset. All but the bans beyond the first ten thousand
+    /// are one batch, so that no packet of an allowed source meets a ban without the allow list.
     ///
     /// # Errors
     /// As [`Nftables::ensure`], [`Nftables::set_allowed`] and [`Nftables::add`].
@@ -136,17 +142,19 @@ impl Nftables {
         self.batch.begin(&mut self.socket);
         self.batch_layout();
         self.batch_allowed(allowed)?;
+        self.has_earlier_part = false;
         self.batch_bans(bans, if is_left { Way::Replace } else { Way::Plain })?;
-        self.batch.commit(&mut self.socket)
+        self.commit_part()
     }
 
     /// Shuts these out; those that are shut out already get the new time. If one prefix is named twice, the last
     /// time holds.
     ///
-    /// One batch, except that without the right to a large send buffer (a user namespace before Linux 5.16)
-    /// thousands are split, and a failure leaves the earlier parts in force.
+    /// Up to 12,000 are one batch (fewer without the right to a large send buffer: a user namespace before Linux
+    /// 5.16). More are several, since the kernel would need hundreds of megabytes for them.
     ///
     /// # Errors
+    /// [`NetlinkError::Halfway`] if a batch failed after others had succeeded.
     /// [`NetlinkError::Overlap`] if a prefix that goes into `nets4` or `nets6` shares addresses with another one
     /// there. [`NetlinkError::has_changed_nothing`] says whether the kernel's state is known.
     pub fn add(&mut self, bans: &[Element]) -> Result<(), NetlinkError> {
@@ -163,7 +171,7 @@ impl Nftables {
         }
     }
 
-    /// [`Nftables::add`] for those that are known to be absent: a third of the work. An element that is there
+    /// [`Nftables::add`] for those that are known to be absent: a third of the work, and 38,000 in one batch. An element that is there
     /// all the same is no fault, but keeps its old time on kernels before 6.12.
     ///
     /// # Errors
@@ -183,7 +191,17 @@ impl Nftables {
         prefixes.sort_unstable_by_key(|element| element.prefix);
         prefixes.dedup();
         match self.change(&prefixes, Way::Remove) {
-            Err(NetlinkError::Overlap { .. }) => self.remove_singly(&prefixes),
+            // Adding one first is refused where others overlap with it; then it is absent itself.
+            Err(error) if error.is_overlap() => {
+                let mut held = Vec::new();
+                for set in BANS.into_iter().filter(|set| set.is_of_intervals()) {
+                    elements::gather(set, self.list_set(set)?.0, &mut held);
+                }
+                let held: HashSet<Prefix> = held.into_iter().map(|element| element.prefix).collect();
+                let is_hashed = |prefix: &Prefix| !Set::of_ban(prefix).is_of_intervals();
+                prefixes.retain(|element| is_hashed(&element.prefix) || held.contains(&element.prefix));
+                self.change(&prefixes, Way::Remove)
+            }
             result => result,
         }
     }
@@ -319,18 +337,18 @@ impl Nftables {
         let allowed = elements::without_overlaps(allowed);
         for set in ALLOWED {
             let of_set = allowed.iter().filter(|element| Set::of_allowance(&element.prefix) == set);
-            self.batch_elements(set, of_set, Way::Plain)?;
+            self.batch_elements(set, of_set, Way::Plain, false)?;
         }
         Ok(())
     }
 
     fn batch_bans(&mut self, bans: &[Element], way: Way) -> Result<(), NetlinkError> {
         if let [single] = bans {
-            return self.batch_elements(Set::of_ban(&single.prefix), bans.iter(), way);
+            return self.batch_elements(Set::of_ban(&single.prefix), bans.iter(), way, true);
         }
         for set in BANS {
             let of_set = bans.iter().filter(|element| std::ptr::eq(Set::of_ban(&element.prefix), set));
-            self.batch_elements(set, of_set, way)?;
+            self.batch_elements(set, of_set, way, true)?;
         }
         Ok(())
     }
@@ -340,8 +358,17 @@ impl Nftables {
             self.check_open_ends(bans)?;
         }
         self.batch.begin(&mut self.socket);
+        self.has_earlier_part = false;
         self.batch_bans(bans, way)?;
-        self.batch.commit(&mut self.socket)
+        self.commit_part()
+    }
+
+    /// Commits what may be one part of several; an error says if others are in force.
+    fn commit_part(&mut self) -> Result<(), NetlinkError> {
+        self.batch.commit(&mut self.socket).map_err(|error| match self.has_earlier_part {
+            true => NetlinkError::Halfway { rest: Box::new(error) },
+            false => error,
+        })
     }
 
     /// The kernel finds overlaps by where intervals end. A prefix that reaches the end of the address space has
@@ -363,12 +390,14 @@ impl Nftables {
         Ok(())
     }
 
-    /// Writes elements into the batch, as few messages as can be; sends what there is when no more fits.
+    /// Writes elements into the batch, as few messages as can be. If it may be split, what there is is sent when
+    /// it is enough.
     fn batch_elements<'a>(
         &mut self,
         set: &'static Set,
         mut elements: impl Iterator<Item = &'a Element>,
         way: Way,
+        may_split: bool,
     ) -> Result<(), NetlinkError> {
         let add = (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE, Request::new(ADD_ELEMENTS, set.name));
         let delete = (libc::NFT_MSG_DELSETELEM, 0, Request::new("delete elements of set", set.name));
@@ -383,8 +412,9 @@ impl Nftables {
             if self.part.is_empty() {
                 return Ok(());
             }
-            if self.batch.is_full(steps.len() << 16, self.limit) && !self.batch.is_empty() {
-                self.batch.commit(&mut self.socket)?;
+            if may_split && self.batch.is_full(steps.len() << 16, self.limit) {
+                self.commit_part()?;
+                self.has_earlier_part = true;
                 self.batch.begin(&mut self.socket);
             }
             let (table, part) = (&self.table, &self.part);
@@ -396,24 +426,6 @@ impl Nftables {
                 });
             }
         }
-    }
-
-    /// For when adding one first is refused because others overlap with it: then it is absent itself.
-    fn remove_singly(&mut self, prefixes: &[Element]) -> Result<(), NetlinkError> {
-        for element in prefixes {
-            let set = Set::of_ban(&element.prefix);
-            self.batch.begin(&mut self.socket);
-            let table = &self.table;
-            let request = Request::new("delete elements of set", set.name);
-            self.batch.message(libc::NFT_MSG_DELSETELEM, 0, request, |out| {
-                elements::write(out, table, set, std::slice::from_ref(element), false);
-            });
-            match self.batch.commit(&mut self.socket) {
-                Err(error) if error.refusal() == Some(libc::ENOENT) => {}
-                result => result?,
-            }
-        }
-        Ok(())
     }
 
     /// Looks something up by the attributes that would make it; says whether it is there and has them all.

@@ -20,6 +20,8 @@ pub(super) const SET_NAME: u16 = 2;
 pub(super) const SET_FLAGS: u16 = 3;
 pub(super) const SET_KEY_TYPE: u16 = 4;
 pub(super) const SET_KEY_LENGTH: u16 = 5;
+pub(super) const SET_DESCRIPTION: u16 = 9;
+pub(super) const DESCRIPTION_SIZE: u16 = 1;
 pub(super) const SET_ID: u16 = 10;
 
 pub(super) const ELEMENTS_SET: u16 = 2;
