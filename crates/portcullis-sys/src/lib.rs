@@ -4,10 +4,12 @@
 
 pub mod capabilities;
 pub mod clock;
+pub mod conntrack;
 pub mod filter;
 pub mod netlink;
 pub mod nftables;
 pub mod people;
 pub mod ring;
+pub mod route;
 pub mod sock_diag;
 pub mod wake;

@@ -65,6 +65,11 @@ impl Writer {
         self.bytes.extend_from_slice(&[family, 0, high, low]);
     }
 
+    /// Bytes as they are: the fixed head of a message.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     pub(crate) fn attribute(&mut self, kind: u16, value: &[u8]) {
         let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).expect("single attributes are short");
         self.bytes.extend_from_slice(&length.to_ne_bytes());
@@ -232,6 +237,11 @@ pub(crate) fn u64_be(value: &[u8]) -> Option<u64> {
 /// A port in network order, if the value has its width.
 pub(crate) fn u16_be(value: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(value.try_into().ok()?))
+}
+
+/// A number in this machine's order, if the value has its width.
+pub(crate) fn u32_ne(value: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(value.try_into().ok()?))
 }
 
 /// An address, if the value is as wide as one.

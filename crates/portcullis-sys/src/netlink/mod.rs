@@ -1,6 +1,7 @@
 //! Netlink, as far as portcullis speaks it: requests, batches and dumps to the kernel, and its events.
 //!
-//! [`nftables`](crate::nftables) and [`sock_diag`](crate::sock_diag) speak through this room. The framing is that of
+//! [`nftables`](crate::nftables), [`sock_diag`](crate::sock_diag), [`conntrack`](crate::conntrack) and
+//! [`route`](crate::route) speak through this room; nobody else does. The framing is that of
 //! `include/uapi/linux/netlink.h`.
 
 mod error;
@@ -16,8 +17,12 @@ pub fn read_anything(bytes: &[u8]) {
     for message in message::Messages::new(bytes) {
         crate::nftables::read_anything(message.body);
         crate::sock_diag::read_anything(message.body);
+        crate::conntrack::read_anything(message.body);
+        crate::route::read_anything(message.body);
         let _ = message.error_number();
     }
     crate::nftables::read_anything(bytes);
     crate::sock_diag::read_anything(bytes);
+    crate::conntrack::read_anything(bytes);
+    crate::route::read_anything(bytes);
 }
