@@ -303,9 +303,9 @@ pub struct Ban {
 pub enum BanState {
     /// Sent, not yet acknowledged.
     Pending,
-    /// Acknowledged by the kernel, and in the store.
+    /// Acknowledged by the kernel.
     InForce,
-    /// Acknowledged by the kernel, not yet in the store.
+    /// Acknowledged by the kernel, and refused by the store: a reboot would forget it.
     Unsaved,
     /// Refused by the kernel; it is tried again.
     Failed,

@@ -97,10 +97,12 @@ impl Policy {
         self.by_hand = prefixes;
     }
 
-    /// Whether a packet to `destination` is aimed at us.
+    /// Whether a packet to `destination` is aimed at us. The unspecified address is what a plain socket knows of its
+    /// own side.
     #[must_use]
     pub fn is_local(&self, destination: IpAddr) -> bool {
         match &self.surroundings.local {
+            _ if destination.is_unspecified() => true,
             Local::Any => true,
             Local::Addresses(own) => own.contains(&destination),
         }
@@ -125,14 +127,17 @@ impl Policy {
     }
 
     /// What a source is judged as: an IPv4 address, an IPv6 /64, but a single address on a directly connected
-    /// network and in fe80::/10, where scanner, gateway and victim share one /64.
+    /// network and in fe80::/10, where scanner, gateway and victim share one /64. Where the networks are not known (a
+    /// capture), whoever shares a /64 with his target is near.
     #[must_use]
-    pub fn unit(&self, source: IpAddr) -> Prefix {
+    pub fn unit(&self, source: IpAddr, target: IpAddr) -> Prefix {
         let is_near = match source {
             IpAddr::V4(_) => true,
             IpAddr::V6(v6) => {
                 v6.is_unicast_link_local()
                     || self.surroundings.connected.iter().any(|network| network.contains(source))
+                    || (self.surroundings.local == Local::Any
+                        && Prefix::containing(source, 64).contains(target))
             }
         };
         if is_near { Prefix::single(source) } else { Prefix::containing(source, 64) }
@@ -264,15 +269,25 @@ mod tests {
             ("2001:db8::7", "2001:db8::7/128"),
             ("fe80::1", "fe80::1/128"),
         ] {
-            assert_eq!(policy.unit(source.parse().unwrap()).to_string(), unit);
+            assert_eq!(
+                policy.unit(source.parse().unwrap(), "2001:db8:2::1".parse().unwrap()).to_string(),
+                unit
+            );
         }
+    }
+
+    #[test]
+    fn in_a_capture_who_shares_a_64_with_his_target_is_near() {
+        let (policy, source) = (Policy::default(), "2001:db8::7".parse().unwrap());
+        assert_eq!(policy.unit(source, "2001:db8::2".parse().unwrap()).length(), 128);
+        assert_eq!(policy.unit(source, "2001:db8:0:1::2".parse().unwrap()).length(), 64);
     }
 
     #[test]
     fn a_prefix_shrinks_until_nobody_protected_is_inside() {
         let policy = policy();
         let source = "2001:db8:1::bad".parse().unwrap();
-        assert_eq!(policy.shrink(policy.unit(source), source), Prefix::single(source));
+        assert_eq!(policy.shrink(Prefix::containing(source, 64), source), Prefix::single(source));
     }
 
     #[test]

@@ -36,7 +36,7 @@ fn a_scanner_is_banned_and_then_passed_over() {
     let mut story = Story::new(Mode::Enforce);
     assert_eq!(
         story.scan(STRANGER, 1..=5),
-        ["scan 198.51.100.7 syn [1, 2, 3, 4, 5] Block", "ban 198.51.100.7/32 600s in force, unsaved"]
+        ["scan 198.51.100.7 syn [1, 2, 3, 4, 5] Block", "ban 198.51.100.7/32 600s in force"]
     );
     assert_eq!(story.kernel, [prefix(STRANGER)]);
     assert_eq!(story.scan(STRANGER, 6..=1000), [""; 0]);
@@ -152,7 +152,7 @@ fn a_refused_ban_is_tried_again_and_never_called_done() {
     assert_eq!(told[2], "fault NotEnforced { bans: 1, answer: \"no\" }");
     assert_eq!(story.pass(seconds(1)).len(), 3, "after 0.1, 0.3 and 0.7 s");
     story.kernel_agrees = true;
-    assert_eq!(story.pass(seconds(1)), ["ban 198.51.100.7/32 600s in force, unsaved"]);
+    assert_eq!(story.pass(seconds(1)), ["ban 198.51.100.7/32 600s in force"]);
     assert_eq!(story.kernel, [prefix(STRANGER)]);
 }
 
@@ -165,7 +165,7 @@ fn what_was_flushed_is_put_back_with_the_time_it_has_left() {
     story.engine.compare(story.now, story.now.mono, &[]);
     assert_eq!(
         story.told(),
-        ["repair 1", "ban 198.51.100.7/32 600s in force, unsaved"],
+        ["repair 1", "ban 198.51.100.7/32 600s in force"],
         "it still ends ten minutes after it began"
     );
     assert_eq!(story.kernel, [prefix(STRANGER)]);
@@ -190,7 +190,7 @@ fn a_stranger_in_the_sets_is_adopted_but_nobody_protected() {
     let mut story = Story::new(Mode::Observe);
     let held = [(prefix(STRANGER), Some(seconds(60))), (prefix("192.0.2.1"), None)];
     story.engine.compare(story.now, story.now.mono, &held);
-    assert_eq!(story.told(), ["ban 198.51.100.7/32 60s in force, unsaved", "release [192.0.2.1/32]"]);
+    assert_eq!(story.told(), ["ban 198.51.100.7/32 60s in force", "release [192.0.2.1/32]"]);
 }
 
 #[test]
@@ -243,6 +243,20 @@ fn a_clock_that_jumps_changes_no_ban() {
     assert_eq!(story.pass(seconds(590)), [""; 0]);
     story.now.wall.0 -= seconds(2 * 86_400 * 365);
     assert_eq!(story.pass(seconds(11)), ["unban 198.51.100.7/32 expired"]);
+}
+
+#[test]
+fn what_the_store_refuses_is_called_unsaved_and_offered_again() {
+    let mut story = Story::new(Mode::Enforce);
+    story.scan(STRANGER, 1..=5);
+    let state = |story: &Story| story.engine.ban_of(story.now, &prefix(STRANGER)).unwrap().state;
+    let changes = story.engine.changes(story.now, 100);
+    assert_eq!((changes.len(), story.engine.is_dirty()), (1, false));
+    story.engine.saved(&changes, false);
+    assert_eq!((state(&story).words(), story.engine.is_dirty()), ("in force, unsaved", true));
+    let changes = story.engine.changes(story.now, 100);
+    story.engine.saved(&changes, true);
+    assert_eq!((state(&story).words(), story.engine.is_dirty()), ("in force", false));
 }
 
 #[test]

@@ -5,9 +5,12 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod escape;
 pub mod exit;
 pub mod record;
+pub mod replay;
+pub mod respond;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> std::process::ExitCode {

@@ -371,7 +371,7 @@ impl Engine {
             }
             None => {}
         }
-        let unit = self.policy.unit(source);
+        let unit = self.policy.unit(source, probe.contact.target.address);
         if self.judge.weigh(unit, &probe) == Verdict::Scanner {
             self.accuse(probe.at, unit, source, host);
         }

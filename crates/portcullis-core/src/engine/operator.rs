@@ -60,9 +60,10 @@ impl Engine {
                 return Err(BanRefusal::Protected { prefix: protected.prefix, why: protected.why });
             }
         };
-        let around = self.ledger.prefixes(|other, _| *other != prefix && other.overlaps(&prefix));
+        let mut overlapping = self.ledger.around(&prefix);
+        overlapping.extend(self.ledger.inside(&prefix).into_iter().filter(|inner| *inner != prefix));
         let (mut replaced, end) = (Vec::new(), length.map(|length| now.wall + length));
-        for other in around.iter().filter_map(|other| self.ledger.get(now, other)) {
+        for other in overlapping.iter().filter_map(|other| self.ledger.get(now, other)) {
             let ends_first = match (other.until, end) {
                 (_, None) => true,
                 (Until::Ever, Some(_)) => false,
@@ -82,7 +83,7 @@ impl Engine {
     /// Ends the bans that are meant; says which they were. Scanners among them have to be found anew.
     pub fn unban(&mut self, now: Now, which: Selector) -> Vec<Ban> {
         let meant: Vec<Prefix> = match which {
-            Selector::Prefix(outer) => self.ledger.prefixes(|prefix, _| outer.covers(prefix)),
+            Selector::Prefix(outer) => self.ledger.inside(&outer),
             Selector::All => self.ledger.prefixes(|_, _| true),
             Selector::Id(id) => self.ledger.find(id).into_iter().collect(),
         };
@@ -110,7 +111,7 @@ impl Engine {
         let mut lifted = Vec::new();
         for prefix in prefixes {
             self.allowances.insert(*prefix, length.map(|length| now.mono + length));
-            let inside = self.ledger.prefixes(|ban, _| prefix.covers(ban));
+            let inside = self.ledger.inside(prefix);
             lifted.extend(self.lift(now, inside, Ending::Protected));
             self.record(now, What::Allow { prefix: *prefix, until: Some(until) });
         }

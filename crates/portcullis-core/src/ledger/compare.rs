@@ -104,7 +104,7 @@ impl Ledger {
                 since: now.wall,
                 length: block.remaining(),
                 deadline: block.remaining().map(|left| now.mono + left),
-                state: BanState::Unsaved,
+                state: BanState::InForce,
                 times: self.past.times(now, &prefix) + 1,
                 acknowledged: now.mono,
                 tries: 0,
@@ -120,7 +120,7 @@ impl Ledger {
     pub fn recognise(&mut self, now: Now, held: &[Held]) {
         for (prefix, remaining) in held {
             let Some(mut entry) = self.take(prefix) else { continue };
-            entry.state = BanState::Unsaved;
+            entry.state = BanState::InForce;
             entry.acknowledged = now.mono;
             entry.deadline = remaining.map(|left| now.mono + left);
             self.put(*prefix, entry);

@@ -23,8 +23,9 @@ use crate::time::{Mono, Now, Wall};
 pub use compare::{Difference, Held};
 pub use past::{Past, Terms};
 
-/// More bans than this are not kept: the one that ends soonest makes room, automatic ones first.
-pub const CAPACITY: usize = 262_144;
+/// More bans than this are not kept: the one that ends soonest makes room, automatic ones first. The kernel's hash sets
+/// take 262,143.
+pub const CAPACITY: usize = 250_000;
 
 /// The first retry of a ban that the kernel refused comes after this; each further one after twice as long.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -165,6 +166,25 @@ impl Ledger {
         self.bans.iter().find(|(_, entry)| entry.id == id).map(|(prefix, _)| *prefix)
     }
 
+    /// The banned prefixes that lie inside `outer` (itself included), sorted. Costs what it finds.
+    #[must_use]
+    pub fn inside(&self, outer: &Prefix) -> Vec<Prefix> {
+        // In the order of prefixes whatever lies inside follows its outer one.
+        let behind = self.order.range(outer..);
+        behind.take_while(|prefix| outer.contains(prefix.address())).copied().collect()
+    }
+
+    /// The banned prefixes that `inner` lies inside of, without itself, widest first.
+    #[must_use]
+    pub fn around(&self, inner: &Prefix) -> Vec<Prefix> {
+        let is_ipv6 = inner.address().is_ipv6();
+        self.lengths
+            .range((is_ipv6, 0)..(is_ipv6, inner.length()))
+            .map(|(&(_, length), _)| Prefix::containing(inner.address(), length))
+            .filter(|prefix| self.bans.contains_key(prefix))
+            .collect()
+    }
+
     /// The prefixes of all bans that `is_meant`, sorted.
     #[must_use]
     pub fn prefixes(&self, is_meant: impl Fn(&Prefix, &Cause) -> bool) -> Vec<Prefix> {
@@ -297,9 +317,9 @@ impl Ledger {
         if is_in_force {
             entry.acknowledged = now.mono;
             entry.tries = 0;
-            if before != BanState::InForce {
-                entry.state = BanState::Unsaved;
-                self.dirty.insert(*prefix);
+            // Whether the store has it is told by the store, as soon as it has refused.
+            if before != BanState::Unsaved {
+                entry.state = BanState::InForce;
             }
         } else {
             entry.state = BanState::Failed;
@@ -359,11 +379,15 @@ impl Ledger {
                 Change::Banned { ban, .. } => {
                     if !is_kept {
                         self.dirty.insert(ban.prefix);
-                    } else if let Some(entry) = self.bans.get_mut(&ban.prefix)
+                    }
+                    if let Some(entry) = self.bans.get_mut(&ban.prefix)
                         && entry.id == ban.id
-                        && entry.state == BanState::Unsaved
                     {
-                        entry.state = BanState::InForce;
+                        entry.state = match (entry.state, is_kept) {
+                            (BanState::Unsaved, true) => BanState::InForce,
+                            (BanState::InForce, false) => BanState::Unsaved,
+                            (state, _) => state,
+                        };
                     }
                 }
                 Change::Gone { prefix, .. } => {

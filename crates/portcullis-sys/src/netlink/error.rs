@@ -87,6 +87,12 @@ impl NetlinkError {
         self.system_error().is_some_and(|source| source.kind() == io::ErrorKind::PermissionDenied)
     }
 
+    /// Whether what the request was about is not there (a table that somebody deleted).
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.refusal() == Some(libc::ENOENT)
+    }
+
     /// Whether it is sure that nothing has changed. Otherwise compare with what the kernel holds.
     #[must_use]
     pub fn has_changed_nothing(&self) -> bool {

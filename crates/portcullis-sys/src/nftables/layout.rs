@@ -34,6 +34,17 @@ pub struct Element {
     pub remaining: Option<Duration>,
 }
 
+impl Element {
+    /// Whether it goes into an interval set, where nothing may overlap with it.
+    #[must_use]
+    pub fn is_interval(&self) -> bool {
+        !matches!(
+            (self.prefix.address().is_ipv4(), self.prefix.length()),
+            (true, 32) | (false, 48 | 56 | 64 | 128)
+        )
+    }
+}
+
 /// A set of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Set {

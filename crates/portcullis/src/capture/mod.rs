@@ -1,3 +1,117 @@
-//! Where frames come from: the live ring, plain sockets, or a file.
+//! Where packets come from: the ring on the wire ([`portcullis_sys::ring`]), plain sockets ([`listen`]), or a capture
+//! file ([`pcap`]).
 
+pub mod listen;
 pub mod pcap;
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use portcullis_sys::filter::{FilterSpec, Program};
+use portcullis_sys::ring::{Ring, RingError, RingOptions};
+
+use crate::config::{Config, EngineChoice};
+use listen::Listener;
+
+/// How the running program sees.
+pub enum Eyes {
+    /// Every packet that could be a probe.
+    Ring(Ring),
+    /// Finished connections and datagrams only.
+    Listen(Listener),
+}
+
+/// Why there is nothing to see with.
+#[derive(Debug)]
+pub enum EyesError {
+    /// The right to capture is missing, and listening was not asked for.
+    NotPermitted,
+    /// The ring could not be made.
+    Ring(RingError),
+    /// Not one port could be opened.
+    Listen(listen::ListenError),
+}
+
+impl fmt::Display for EyesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EyesError::NotPermitted => write!(
+                f,
+                "watching the wire needs the capability CAP_NET_RAW, which this process lacks\n  either start it as \
+                 root, by its systemd unit, or after: setcap cap_net_raw,cap_net_admin+ep on its program file\n  or \
+                 run it with --engine listen: it then opens plain sockets on the watched ports, and sees only \
+                 finished connections and datagrams"
+            ),
+            EyesError::Ring(error) => write!(f, "the packet ring could not be made: {error}"),
+            EyesError::Listen(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EyesError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            EyesError::NotPermitted => None,
+            EyesError::Ring(error) => Some(error),
+            EyesError::Listen(error) => Some(error),
+        }
+    }
+}
+
+impl Eyes {
+    /// Opens what the configuration asks for.
+    ///
+    /// # Errors
+    /// See [`EyesError`].
+    pub fn open(config: &Config, filter: &FilterSpec) -> Result<Eyes, EyesError> {
+        match config.watch.engine {
+            EngineChoice::Listen => Listener::open(&config.watch.tcp, &config.watch.udp)
+                .map(Eyes::Listen)
+                .map_err(EyesError::Listen),
+            EngineChoice::Auto | EngineChoice::Ring => {
+                let options = RingOptions { mebibytes: config.watch.ring_mib };
+                match Ring::open(&options, &Program::compile(filter)) {
+                    Ok(ring) => Ok(Eyes::Ring(ring)),
+                    Err(RingError::NotPermitted(_)) => Err(EyesError::NotPermitted),
+                    Err(error) => Err(EyesError::Ring(error)),
+                }
+            }
+        }
+    }
+
+    /// `ring` or `listen`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Eyes::Ring(_) => "ring",
+            Eyes::Listen(_) => "listen",
+        }
+    }
+
+    /// What the operator should know of these eyes, one sentence each.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        match self {
+            Eyes::Ring(_) => Vec::new(),
+            Eyes::Listen(listener) => listener.remarks(),
+        }
+    }
+
+    /// What to wait on.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Eyes::Ring(ring) => vec![ring.as_fd()],
+            Eyes::Listen(listener) => listener.descriptors(),
+        }
+    }
+
+    /// Packets that passed the filter, and those dropped for want of room.
+    pub fn statistics(&mut self) -> (u64, u64) {
+        match self {
+            // A ring whose counters cannot be read has counted nothing new.
+            Eyes::Ring(ring) => ring.statistics().map_or((0, 0), |own| (own.received, own.dropped)),
+            Eyes::Listen(listener) => (listener.accepted(), 0),
+        }
+    }
+}

@@ -6,6 +6,7 @@
 mod allow;
 mod ban;
 mod bans;
+mod check;
 mod completions;
 mod import;
 mod list;
@@ -38,6 +39,7 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  portcullis run                      watch this host in the foreground; nothing is changed on it
   portcullis status                   what it does now
   portcullis bans                     who is banned, why, and until when
   portcullis ban 203.0.113.0/24 --for 2h --why \"asked by the provider\"
@@ -48,6 +50,12 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon, 4 configuration invalid,
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Watch this host, and tell of scans as they happen
+    Run(run::RunArguments),
+    /// Read a configuration as run would: print its faults, or what it means
+    Check(check::CheckArguments),
+    /// Judge captures as if they arrived now
+    Replay(replay::ReplayArguments),
     /// Tell what it does now
     Status(status::StatusArguments),
     /// List who is banned, why, and until when
@@ -82,6 +90,9 @@ pub fn main() -> Exit {
         }
     };
     let ended = match arguments.verb {
+        Verb::Run(arguments) => Ok(crate::daemon::run(arguments)),
+        Verb::Check(arguments) => check::check(&arguments),
+        Verb::Replay(arguments) => Ok(crate::replay::run(&arguments)),
         Verb::Status(arguments) => status::status(&arguments),
         Verb::Bans(arguments) => bans::bans(&arguments),
         Verb::Ban(arguments) => ban::ban(&arguments),
@@ -116,6 +127,10 @@ mod tests {
         for line in [
             "",
             "explode",
+            "run --observe --enforce",
+            "run --engine xdp",
+            "replay",
+            "replay a --local nowhere",
             "ban",
             "ban 10.0.0.1/8",
             "ban 10.0.0.1 --for 10",
@@ -141,6 +156,13 @@ mod tests {
     #[test]
     fn what_the_manual_promises_is_understood() {
         for line in [
+            "run --observe -i eth0 -i eth1 --json",
+            "run -c portcullis.toml --enforce --engine ring --state /tmp/x",
+            "check",
+            "check portcullis.toml --json",
+            "check --sample",
+            "replay a.pcap b.pcapng --local 192.0.2.1,2001:db8::1 --json",
+            "replay - --local any",
             "status --json",
             "bans --json --state /tmp/x",
             "ban 203.0.113.9 --for 10m --why because",

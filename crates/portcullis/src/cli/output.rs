@@ -48,3 +48,14 @@ fn cannot_write(error: &io::Error) -> Failure {
         Failure { exit: Exit::Failed, message: format!("cannot write to standard output: {error}") }
     }
 }
+
+/// Writes a whole text.
+///
+/// # Errors
+/// As [`Output::line`].
+pub fn print(text: &str) -> Result<Exit, Failure> {
+    let mut output = Output::new();
+    output.line(text.trim_end())?;
+    output.finish()?;
+    Ok(Exit::Done)
+}

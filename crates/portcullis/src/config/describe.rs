@@ -43,7 +43,7 @@ pub struct Watches {
     /// `auto`, `ring` or `listen`.
     pub engine: &'static str,
     /// Size of the ring in MiB.
-    pub ring_mib: u32,
+    pub ring_mib: u16,
 }
 
 /// What is held to be a scan.
@@ -283,7 +283,7 @@ Watches     every interface that is up, but the loopback
             with a packet ring of 16 MiB; no port is opened
 A scan is   5 distinct ports within 1m from one source
             slowest scan seen: one probe every 15s
-            65536 sources are remembered at once
+            32768 sources are remembered at once
 Protects    this host's own addresses, the default gateways, the resolvers of /etc/resolv.conf
 Does        observe: tells, and bans nobody (it would ban for 10m, 20m, 40m, 1h20m, … up to 7d; after 30d away a source counts as new)
 Keeps       /var/lib/portcullis

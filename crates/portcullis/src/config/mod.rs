@@ -15,6 +15,7 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use portcullis_core::event::Mode;
 use portcullis_core::net::{PortSet, Prefix};
 
 pub use self::check::{Checked, check};
@@ -23,7 +24,7 @@ pub use self::duration::{Span, SpanError};
 pub use self::fault::{Fault, Faults, Place, printable};
 pub use self::import::{Fate, Import, Outcome, import_portsentry};
 pub use self::toml::{Override, load, load_with_overrides, parse, standard_files};
-pub use self::write::{sample, write};
+pub use self::write::{lines, sample, write};
 
 /// Everything that can be configured. Each reader (TOML, old PortSentry files) produces this and nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +55,7 @@ pub struct Watch {
     /// How packets are seen.
     pub engine: EngineChoice,
     /// Size of the packet ring in MiB, 1 to 1024.
-    pub ring_mib: u32,
+    pub ring_mib: u16,
 }
 
 /// How packets are seen.
@@ -105,15 +106,6 @@ pub struct Respond {
     pub keep_on_stop: bool,
 }
 
-/// Whether bans are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Only tell what would have been done.
-    Observe,
-    /// Do it.
-    Enforce,
-}
-
 /// Who is never blocked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Protect {
@@ -157,7 +149,7 @@ impl Default for Config {
                 engine: EngineChoice::Auto,
                 ring_mib: 16,
             },
-            judge: Judge { trigger: Trigger::Ports(5), window: Duration::from_secs(60), sources: 65_536 },
+            judge: Judge { trigger: Trigger::Ports(5), window: Duration::from_secs(60), sources: 32_768 },
             respond: Respond {
                 mode: Mode::Observe,
                 ban: Some(Duration::from_secs(600)),

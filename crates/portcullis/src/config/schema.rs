@@ -208,7 +208,7 @@ pub const SECTIONS: &[Section] = &[
                     low: 1,
                     high: 1024,
                     unit: "MiB",
-                    set: |c, number| c.watch.ring_mib = number as u32,
+                    set: |c, number| c.watch.ring_mib = number as u16,
                     get: |c| u64::from(c.watch.ring_mib),
                 },
             },
@@ -277,7 +277,7 @@ pub const SECTIONS: &[Section] = &[
                 about: &[
                     "How many sources are remembered at once; beyond it the least suspicious is forgotten.",
                 ],
-                default: "65536",
+                default: "32768",
                 form: Form::Whole {
                     low: 1024,
                     high: 1_048_576,

@@ -47,6 +47,13 @@ pub fn write(config: &Config) -> String {
     text
 }
 
+/// Every key of `config` with its value as TOML text, in the order of the sample: `respond.mode`, `"observe"`.
+#[must_use]
+pub fn lines(config: &Config) -> Vec<(String, String)> {
+    let keys = SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section.name, key)));
+    keys.map(|(section, key)| (format!("{section}.{}", key.name), key.written(config))).collect()
+}
+
 impl Key {
     /// The value that `config` holds for this key, as TOML text.
     #[must_use]

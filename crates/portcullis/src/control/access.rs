@@ -8,7 +8,7 @@ use std::io;
 use portcullis_sys::people;
 
 use super::Peer;
-use crate::config::Control;
+use crate::config::{Config, Control};
 use crate::escape::Escaped;
 
 /// The rights at the control socket, in numbers: names were looked up when the configuration was read, so that no slow
@@ -46,7 +46,9 @@ impl Access {
             warnings.push(not_asked("group", &control.group, &error));
             None
         });
-        if group.is_none() && warnings.is_empty() {
+        // The group of the defaults comes with a package; who runs without one has not asked for it.
+        let was_asked_for = control.group != Config::default().control.group;
+        if group.is_none() && warnings.is_empty() && was_asked_for {
             warnings.push(format!(
                 "there is no group \"{0}\", so only root can use the control socket; to let others read: \
                  groupadd --system {0}",

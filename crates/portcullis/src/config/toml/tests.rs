@@ -366,7 +366,7 @@ prop_compose! {
     fn any_config()(
         interfaces in prop::collection::vec("[a-z0-9._@-]{3,15}", 0..4),
         ports in prop::collection::vec((any::<u16>(), any::<u16>()), 0..6),
-        numbers in (0usize..3, 1u32..=1024, any::<bool>(), 1u32..=64, 1000u64..86_400_000, 1024usize..1_048_576),
+        numbers in (0usize..3, 1u16..=1024, any::<bool>(), 1u32..=64, 1000u64..86_400_000, 1024usize..1_048_576),
         respond in (any::<bool>(), prop::option::of(1000u64..86_400_000), 1.0f64..100.0, 1000u64..86_400_000),
         allow in prop::collection::vec((any::<std::net::IpAddr>(), any::<u8>()), 0..5),
         switches in any::<[bool; 3]>(),

@@ -1,0 +1,114 @@
+//! An operator's command, carried out on the engine.
+
+use portcullis_core::engine::Engine;
+use portcullis_core::engine::operator::{BanRefusal, Selector};
+use portcullis_core::event::{Mode, Until};
+use portcullis_core::net::Prefix;
+use portcullis_core::time::Now;
+
+use crate::control::{Answer, Command, Outcome, Target, Term};
+use crate::exit::Exit;
+use crate::record::json;
+
+/// What the engine says to `command`. `perform` carries out what the engine decides on the way, so that an answer
+/// tells how far a ban has really got.
+pub fn answer(
+    engine: &mut Engine,
+    now: Now,
+    command: Command,
+    can_block: bool,
+    mut perform: impl FnMut(&mut Engine),
+) -> Answer {
+    match command {
+        Command::Bans { after, at_most } => Answer::Bans(engine.bans(now, after, at_most)),
+        Command::Ban { prefixes, span, why } => {
+            if !can_block {
+                return no_right();
+            }
+            let length = span.map_or(engine.usual_ban(), Term::duration);
+            let ban = |prefix: Prefix| {
+                let outcome = engine.ban(now, prefix, length, why.clone());
+                perform(engine);
+                match outcome {
+                    // The kernel has answered in between.
+                    Ok(ban) => Outcome::Banned(engine.ban_of(now, &prefix).unwrap_or(ban)),
+                    Err(refusal) => refused(prefix, refusal),
+                }
+            };
+            Answer::Outcomes(prefixes.into_iter().map(ban).collect())
+        }
+        Command::Unban(targets) => {
+            let unban = |target| {
+                let which = match target {
+                    Target::Prefix(prefix) => Selector::Prefix(prefix),
+                    Target::Ban(id) => Selector::Id(id),
+                };
+                let ended = engine.unban(now, which);
+                perform(engine);
+                if ended.is_empty() {
+                    return vec![Outcome::NotBanned(target)];
+                }
+                ended.into_iter().map(|ban| Outcome::Unbanned { id: ban.id, prefix: ban.prefix }).collect()
+            };
+            Answer::Outcomes(targets.into_iter().flat_map(unban).collect())
+        }
+        Command::UnbanAll => {
+            Answer::Outcomes(vec![Outcome::AllUnbanned(engine.unban(now, Selector::All).len())])
+        }
+        Command::Allowances => {
+            let until = |remaining: Option<_>| {
+                remaining.map_or(Until::Ever, |remaining| Until::At(now.wall + remaining))
+            };
+            let all = engine.allowances(now).into_iter();
+            Answer::Allowances(all.map(|own| (own.prefix, until(own.remaining))).collect())
+        }
+        Command::Allow { prefixes, span } => {
+            let length = span.duration();
+            let until = length.map_or(Until::Ever, |length| Until::At(now.wall + length));
+            let is_done = engine.allow(now, &prefixes, length).is_ok();
+            let outcome = |prefix| match is_done {
+                true => Outcome::Allowed { prefix, until },
+                false => Outcome::Failed { prefix, why: TOO_MANY_ALLOWED.to_owned() },
+            };
+            Answer::Outcomes(prefixes.into_iter().map(outcome).collect())
+        }
+        Command::Disallow(prefixes) => {
+            let was_allowed = engine.disallow(now, &prefixes);
+            let outcome = |(prefix, was_allowed)| match was_allowed {
+                true => Outcome::Disallowed(prefix),
+                false => Outcome::NotAllowed(prefix),
+            };
+            Answer::Outcomes(prefixes.into_iter().zip(was_allowed).map(outcome).collect())
+        }
+        Command::SetMode(Mode::Enforce) if !can_block => no_right(),
+        Command::SetMode(mode) => {
+            engine.set_mode(now, mode);
+            Answer::Outcomes(vec![Outcome::Mode(mode)])
+        }
+        Command::Status | Command::Reload => Answer::Refused {
+            exit: Exit::Failed,
+            message: "this is answered before it comes here; please report it as a bug".to_owned(),
+        },
+    }
+}
+
+/// What to do when no more can be allowed.
+const TOO_MANY_ALLOWED: &str =
+    "too many are allowed by hand already; take some back, or write networks into [protect] allow";
+
+fn no_right() -> Answer {
+    Answer::Refused { exit: Exit::NotPermitted, message: super::NO_RIGHT_TO_BLOCK.to_owned() }
+}
+
+fn refused(asked: Prefix, refusal: BanRefusal) -> Outcome {
+    match refusal {
+        BanRefusal::Protected { prefix, why } => Outcome::Protected { asked, protected: prefix, why },
+        BanRefusal::Overlaps { id, prefix } => Outcome::Failed {
+            prefix: asked,
+            why: format!(
+                "{prefix} is banned already, for longer; take that back first: portcullis unban {}",
+                json::ban_id(id)
+            ),
+        },
+    }
+}

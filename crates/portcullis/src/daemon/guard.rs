@@ -1,0 +1,402 @@
+//! The fast path: one plain thread that owns the ring and the engine. A packet is read, judged, and a block is sent
+//! to the kernel, all here. It never forks, never writes a file, never waits for another thread.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use portcullis_core::engine::{Counters, Engine, Settings};
+use portcullis_core::event::{Action, BanState, Fault, Mode, Record, What};
+use portcullis_core::ledger::Change;
+use portcullis_core::policy::Surroundings;
+use portcullis_core::time::{Mono, Now};
+use portcullis_core::wire::Refusals;
+use portcullis_sys::clock;
+use portcullis_sys::filter::{FilterSpec, Program};
+use portcullis_sys::nftables;
+use portcullis_sys::wake::{Pace, Pause, Poller, Waker};
+use tokio::sync::{mpsc, oneshot};
+
+use super::desk;
+use super::host::KernelHost;
+use crate::capture::Eyes;
+use crate::control::{Answer, Command};
+use crate::respond::nftables::{Kernel, bans_of};
+
+/// Orders under way at once; the slow path waits for room.
+const ORDERS: usize = 256;
+
+/// Frames judged before orders and time-outs are looked at again.
+const BATCH: usize = 256;
+
+/// Changes given to the store at once.
+const CHANGES: usize = 4096;
+
+/// After the store has refused changes (a full disk), they are offered again after this.
+const SAVE_AGAIN: Duration = Duration::from_secs(5);
+
+/// What the slow path may ask of the fast one.
+pub enum Order {
+    /// An operator's command that concerns the engine.
+    Command(Command, oneshot::Sender<Answer>),
+    /// The host looks like this now.
+    Surround(Surroundings, FilterSpec),
+    /// What the kernel held when a listing was begun.
+    Compare(Mono, nftables::Held),
+    /// The store has (or has not) kept these.
+    Saved(Vec<Change>, bool),
+    /// A new configuration.
+    Configure(Box<Settings>),
+    /// How are things?
+    Vitals(oneshot::Sender<Vitals>),
+    /// The end; the last changes for the store come back.
+    Stop {
+        /// Whether bans stay in the kernel, which ends them in time by itself.
+        keep_bans: bool,
+        /// Where the changes go.
+        changes: oneshot::Sender<(Vec<Change>, u64)>,
+    },
+}
+
+/// What the fast path has to tell.
+pub enum Report {
+    /// To be written down.
+    Record(Record),
+    /// To be kept, and the first number that is free.
+    Save(Vec<Change>, u64),
+    /// The kernel did not hold what it should: a listing is wanted.
+    Doubt,
+}
+
+/// How the fast path is.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    /// What the engine counted.
+    pub counters: Counters,
+    /// What the wire refused.
+    pub refusals: Refusals,
+    /// Packets that passed the filter, and of these the ones dropped for want of room.
+    pub received: u64,
+    /// See `received`.
+    pub dropped: u64,
+    /// The mode in force.
+    pub mode: Mode,
+    /// Sources remembered, and those forgotten for want of room.
+    pub suspects: (usize, u64),
+    /// Bans.
+    pub bans: usize,
+    /// Of these, not in force.
+    pub bans_not_in_force: usize,
+    /// Of these, not in the store.
+    pub bans_unsaved: usize,
+    /// Allowed by hand.
+    pub allowances: usize,
+    /// The last sources that would have been banned.
+    pub observed: Vec<std::net::IpAddr>,
+    /// Questions about services that the kernel left open.
+    pub unanswered: u64,
+    /// Records that found no room on their way to the slow path.
+    pub left_out: u64,
+    /// The kernel's last complaint, if it still holds.
+    pub complaint: Option<String>,
+    /// From whom nothing is ever blocked, as policy sees it.
+    pub surroundings: Surroundings,
+}
+
+/// The way to the fast path.
+#[derive(Clone)]
+pub struct Orders {
+    queue: SyncSender<Order>,
+    waker: Waker,
+}
+
+impl Orders {
+    /// Gives an order; `false` if the fast path has ended or has no room for more.
+    #[must_use]
+    pub fn give(&self, order: Order) -> bool {
+        let is_given = self.queue.try_send(order).is_ok();
+        self.waker.wake();
+        is_given
+    }
+}
+
+/// The fast path.
+pub struct Guard {
+    eyes: Eyes,
+    engine: Engine,
+    host: KernelHost,
+    /// `None` without the right to block: then there is no enforcing, and nothing to release.
+    kernel: Option<Kernel>,
+    poller: Poller,
+    orders: Receiver<Order>,
+    out: Out,
+    is_saving: bool,
+    save_not_before: Mono,
+    complaint: Option<String>,
+}
+
+/// The way to the slow path: bounded, and never waited for.
+struct Out {
+    reports: mpsc::Sender<Report>,
+    left_out: u64,
+}
+
+impl Guard {
+    /// A guard and the way to it.
+    ///
+    /// # Errors
+    /// The wake-up call could not be made.
+    pub fn new(
+        eyes: Eyes,
+        engine: Engine,
+        host: KernelHost,
+        kernel: Option<Kernel>,
+        reports: mpsc::Sender<Report>,
+    ) -> std::io::Result<(Guard, Orders)> {
+        let poller = Poller::new()?;
+        let (queue, orders) = sync_channel(ORDERS);
+        let way = Orders { queue, waker: poller.waker() };
+        let out = Out { reports, left_out: 0 };
+        let guard = Guard {
+            eyes,
+            engine,
+            host,
+            kernel,
+            poller,
+            orders,
+            out,
+            is_saving: false,
+            save_not_before: Mono::default(),
+            complaint: None,
+        };
+        Ok((guard, way))
+    }
+
+    /// Watches until it is told to stop.
+    ///
+    /// # Errors
+    /// Waiting for packets failed, which leaves nothing to do.
+    pub fn run(mut self) -> std::io::Result<()> {
+        let mut pace = Pace::default();
+        let mut pause = Pause::UntilReady;
+        self.perform(clock::now());
+        loop {
+            self.wait(pause)?;
+            let now = clock::now();
+            if self.take_orders(now) {
+                return Ok(());
+            }
+            let frames = self.look(now);
+            if self.engine.next_timeout().is_some_and(|due| due <= now.mono) {
+                self.host.set_time(now.mono);
+                self.engine.tick(now, &mut self.host);
+                self.perform(now);
+            }
+            self.save(now);
+            pause = pace.after_drain(frames);
+        }
+    }
+
+    /// Waits for a packet, an order or a time-out; while packets are many, only a moment, for orders.
+    fn wait(&mut self, pause: Pause) -> std::io::Result<()> {
+        match pause {
+            Pause::Nap(nap) => {
+                self.poller.wait(&[], Some(nap))?;
+            }
+            Pause::UntilReady => {
+                let now = clock::now().mono;
+                let save = (self.engine.is_dirty() && !self.is_saving).then_some(self.save_not_before);
+                let due = self.engine.next_timeout().into_iter().chain(save).min();
+                let descriptors = self.eyes.descriptors();
+                self.poller.wait(&descriptors, due.map(|due| due.since(now)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what has come, and acts after each packet.
+    fn look(&mut self, now: Now) -> usize {
+        self.host.set_time(now.mono);
+        let Guard { eyes, engine, host, kernel, out, complaint, .. } = self;
+        match eyes {
+            Eyes::Ring(ring) => {
+                let frames = ring.drain(BATCH, |captured| {
+                    engine.frame(now, captured.frame, captured.interface, host);
+                    perform(engine, kernel, out, complaint, now);
+                });
+                if frames == 0 {
+                    // An interface that went down leaves an error, which would end every wait at once. The ring
+                    // outlives it, and that interfaces come and go is told elsewhere.
+                    drop(ring.take_error());
+                }
+                frames
+            }
+            Eyes::Listen(listener) => listener.drain(BATCH, |contact| {
+                engine.contact(now, contact, &mut super::host::Ours);
+                perform(engine, kernel, out, complaint, now);
+            }),
+        }
+    }
+
+    fn perform(&mut self, now: Now) {
+        perform(&mut self.engine, &mut self.kernel, &mut self.out, &mut self.complaint, now);
+    }
+
+    /// Carries out orders; whether one was to stop.
+    fn take_orders(&mut self, now: Now) -> bool {
+        // Without a slow path (disconnected) the guard goes on: only the end of the process ends it.
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Stop { keep_bans, changes } => {
+                    self.stop(now, keep_bans, changes);
+                    return true;
+                }
+                order => self.carry_out(now, order),
+            }
+        }
+        false
+    }
+
+    fn stop(&mut self, now: Now, keep_bans: bool, changes: oneshot::Sender<(Vec<Change>, u64)>) {
+        self.perform(now);
+        if !keep_bans
+            && let Some(kernel) = &mut self.kernel
+            && let Err(error) = kernel.remove_table()
+        {
+            let answer = error.to_string();
+            let what = What::Fault(Fault::NotChanged { answer });
+            self.out.tell(Report::Record(Record { time: now.wall, what }));
+        }
+        // If nobody waits for them the slow path has ended before us, and the kernel still holds the bans.
+        drop(changes.send((self.engine.changes(now, usize::MAX), self.engine.ids_from())));
+    }
+
+    fn carry_out(&mut self, now: Now, order: Order) {
+        match order {
+            Order::Command(command, answer) => {
+                let can_block = self.kernel.is_some();
+                let said = desk::answer(&mut self.engine, now, command, can_block, |engine| {
+                    perform(engine, &mut self.kernel, &mut self.out, &mut self.complaint, now);
+                });
+                // A client that has gone away in between has no use for it.
+                drop(answer.send(said));
+            }
+            Order::Surround(surroundings, filter) => {
+                self.engine.surround(now, surroundings);
+                if let Eyes::Ring(ring) = &mut self.eyes
+                    && let Err(error) = ring.set_filter(&Program::compile(&filter))
+                {
+                    self.complaint = Some(error.to_string());
+                }
+            }
+            Order::Compare(listed, held) => {
+                if !held.is_intact
+                    && self.engine.bans_in_all() > 0
+                    && let Some(kernel) = &mut self.kernel
+                {
+                    kernel.distrust();
+                    if let Err(error) = kernel.make() {
+                        self.complaint = Some(error.to_string());
+                    }
+                }
+                self.engine.compare(now, listed, &bans_of(&held));
+            }
+            Order::Saved(changes, is_kept) => {
+                self.is_saving = false;
+                self.engine.saved(&changes, is_kept);
+                self.save_not_before = if is_kept { now.mono } else { now.mono + SAVE_AGAIN };
+            }
+            Order::Configure(settings) => self.engine.reconfigure(now, *settings),
+            // Whoever asked may have gone away.
+            Order::Vitals(answer) => drop(answer.send(self.vitals())),
+            Order::Stop { .. } => {}
+        }
+        self.perform(now);
+    }
+
+    fn save(&mut self, now: Now) {
+        if self.is_saving || !self.engine.is_dirty() || now.mono < self.save_not_before {
+            return;
+        }
+        let changes = self.engine.changes(now, CHANGES);
+        match self.out.reports.try_send(Report::Save(changes, self.engine.ids_from())) {
+            Ok(()) => self.is_saving = true,
+            Err(mpsc::error::TrySendError::Full(Report::Save(changes, _))) => {
+                self.engine.saved(&changes, false);
+                self.save_not_before = now.mono + Duration::from_millis(10);
+            }
+            Err(_) => self.save_not_before = now.mono + SAVE_AGAIN,
+        }
+    }
+
+    fn vitals(&mut self) -> Vitals {
+        let (received, dropped) = self.eyes.statistics();
+        let engine = &self.engine;
+        Vitals {
+            counters: engine.counters().clone(),
+            refusals: engine.refusals().clone(),
+            received,
+            dropped,
+            mode: engine.mode(),
+            suspects: engine.suspects(),
+            bans: engine.bans_in_all(),
+            bans_not_in_force: engine.bans_in(BanState::Pending) + engine.bans_in(BanState::Failed),
+            bans_unsaved: engine.bans_in(BanState::Unsaved),
+            allowances: engine.allowances(clock::now()).len(),
+            observed: engine.would_have_banned().collect(),
+            unanswered: self.host.failures(),
+            left_out: self.out.left_out,
+            complaint: self.complaint.clone(),
+            surroundings: engine.policy().surroundings().clone(),
+        }
+    }
+}
+
+/// Carries out what the engine has decided.
+fn perform(
+    engine: &mut Engine,
+    kernel: &mut Option<Kernel>,
+    out: &mut Out,
+    complaint: &mut Option<String>,
+    now: Now,
+) {
+    while let Some(action) = engine.poll_action() {
+        let failed = match action {
+            Action::Enforce(blocks) => {
+                let answers = match kernel {
+                    Some(kernel) => kernel.enforce(&blocks),
+                    None => {
+                        let no_right = || Err(super::NO_RIGHT_TO_BLOCK.to_owned());
+                        blocks.iter().map(|block| (block.prefix(), no_right())).collect()
+                    }
+                };
+                let failed = answers.iter().find_map(|(_, answer)| answer.as_ref().err().cloned());
+                *complaint = failed;
+                engine.enforced(now, &answers);
+                continue;
+            }
+            Action::Release(prefixes) => kernel.as_mut().and_then(|kernel| kernel.release(&prefixes).err()),
+            Action::Allow(allowances) => kernel.as_mut().and_then(|kernel| kernel.allow(&allowances).err()),
+            Action::Record(record) => {
+                out.tell(Report::Record(record));
+                continue;
+            }
+        };
+        if let Some(error) = failed {
+            let answer = error.to_string();
+            *complaint = Some(answer.clone());
+            out.tell(Report::Record(Record {
+                time: now.wall,
+                what: What::Fault(Fault::NotChanged { answer }),
+            }));
+            out.tell(Report::Doubt);
+        }
+    }
+}
+
+impl Out {
+    fn tell(&mut self, report: Report) {
+        if self.reports.try_send(report).is_err() {
+            self.left_out += 1;
+        }
+    }
+}

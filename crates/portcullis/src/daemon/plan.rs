@@ -1,0 +1,123 @@
+//! What this run is to do: the configuration, and what the command line puts over it.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_core::engine::Settings;
+use portcullis_core::event::Mode;
+use portcullis_core::judge::trigger::{self, Rule};
+use portcullis_core::ledger::Terms;
+
+use crate::cli::run::RunArguments;
+use crate::config::{Config, Faults, Trigger, load, standard_files};
+
+/// Where the configuration stands if nobody says otherwise.
+pub const DIRECTORY: &str = "/etc/portcullis";
+
+/// The plan.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is configured, with the command line put over it.
+    pub config: Config,
+    /// The files that it was read from; none is the built-in defaults.
+    pub files: Vec<PathBuf>,
+    /// The mode that the command line asks for.
+    pub mode_of_run: Option<Mode>,
+}
+
+/// Who determined the mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModeBy {
+    /// `--observe` or `--enforce`.
+    CommandLine,
+    /// The verb `observe` or `enforce`, now or in an earlier run.
+    Hand,
+    /// `[respond] mode`.
+    Configuration,
+    /// Nobody: it starts harmless.
+    Default,
+}
+
+impl ModeBy {
+    /// For `status`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            ModeBy::CommandLine => "command line",
+            ModeBy::Hand => "by hand",
+            ModeBy::Configuration => "configuration",
+            ModeBy::Default => "built-in default",
+        }
+    }
+}
+
+impl Plan {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// Every fault in it.
+    pub fn read(arguments: &RunArguments) -> Result<Plan, Faults> {
+        let files = match &arguments.config {
+            Some(file) => vec![file.clone()],
+            None => standard_files(Path::new(DIRECTORY))?,
+        };
+        let mut config = load(&files)?;
+        if !arguments.interfaces.is_empty() {
+            config.watch.interfaces.clone_from(&arguments.interfaces);
+        }
+        if let Some(engine) = arguments.engine() {
+            config.watch.engine = engine;
+        }
+        if let Some(state) = &arguments.state {
+            config.record.state.clone_from(state);
+        }
+        if let Some(socket) = arguments.socket() {
+            config.control.socket = socket;
+        }
+        Ok(Plan { config, files, mode_of_run: arguments.mode() })
+    }
+
+    /// The mode, given what was last said by hand, and who determined it.
+    #[must_use]
+    pub fn mode(&self, by_hand: Option<Mode>) -> (Mode, ModeBy) {
+        match (self.mode_of_run, by_hand) {
+            (Some(mode), _) => (mode, ModeBy::CommandLine),
+            (None, Some(mode)) => (mode, ModeBy::Hand),
+            (None, None) if self.files.is_empty() => (self.config.respond.mode, ModeBy::Default),
+            (None, None) => (self.config.respond.mode, ModeBy::Configuration),
+        }
+    }
+
+    /// What the engine is told.
+    #[must_use]
+    pub fn settings(&self, mode: Mode) -> Settings {
+        settings(&self.config, mode)
+    }
+
+    /// The configuration's name for people; `None` with the built-in defaults.
+    #[must_use]
+    pub fn configuration(&self) -> Option<String> {
+        self.files.first().map(|file| file.display().to_string())
+    }
+}
+
+/// What a configuration means to the engine.
+#[must_use]
+pub fn settings(config: &Config, mode: Mode) -> Settings {
+    let rule = match config.judge.trigger {
+        Trigger::Ports(count) => Rule::Ports(count),
+        Trigger::Probes(count) => Rule::Probes(count),
+    };
+    Settings {
+        tcp: config.watch.tcp.clone(),
+        udp: config.watch.udp.clone(),
+        trigger: trigger::Settings { rule, window: config.judge.window, sources: config.judge.sources },
+        mode,
+        terms: Terms {
+            first: config.respond.ban,
+            growth: config.respond.growth,
+            ceiling: config.respond.ban_max,
+            memory: config.respond.memory,
+        },
+        allow: config.protect.allow.clone(),
+    }
+}

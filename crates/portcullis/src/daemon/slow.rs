@@ -1,0 +1,434 @@
+//! The slow path: the log, the store, the control socket, and what the kernel announces. One thread, one runtime; it
+//! may wait, since the fast path never waits for it.
+
+use std::io::{self, Stderr, Stdout, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use portcullis_core::event::{Mode, Record};
+use portcullis_core::time::Mono;
+use portcullis_sys::clock;
+use portcullis_sys::netlink::NetlinkError;
+use portcullis_sys::nftables::{self, Monitor, Nftables};
+use portcullis_sys::route::Watch;
+use sd_notify::NotifyState;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::guard::{Order, Orders, Report, Vitals};
+use super::plan::{ModeBy, Plan};
+use super::surroundings::{self, Look};
+use super::{peers, status};
+use crate::cli::run::RunArguments;
+use crate::control::access::Access;
+use crate::control::{Answer, Asked, Command, Outcome};
+use crate::exit::Exit;
+use crate::record::log::Log;
+use crate::record::store::{Changes, ModeByHand, Store};
+use crate::record::{LogEvent, Told};
+
+/// Whether our table is whole is looked at this often, beside each time that the kernel announces a change.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// The kernel's sets are compared with the ledger element by element this often; a list of 100,000 takes a second.
+const COMPARE_EVERY: Duration = Duration::from_secs(600);
+
+/// Several changes at once (an interface that comes up) are looked at together.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// The line about what would have been banned comes this often.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Where the log goes.
+pub enum Output {
+    /// For people.
+    People(Log<Stderr>),
+    /// As JSON.
+    Json(Log<Stdout>),
+}
+
+impl Output {
+    /// Tells an event; a log that cannot be written (a closed pipe) must not stop the guard, so the fault is dropped.
+    pub fn tell(&mut self, told: Told) {
+        let now = clock::now();
+        self.event(now.mono, &LogEvent { time: now.wall, told });
+    }
+
+    fn record(&mut self, record: Record) {
+        self.event(clock::now().mono, &LogEvent::from(record));
+    }
+
+    fn event(&mut self, now: Mono, event: &LogEvent) {
+        let told = match self {
+            Output::People(log) => log.tell(now, event),
+            Output::Json(log) => log.tell(now, event),
+        };
+        drop(told);
+    }
+
+    fn catch_up(&mut self) {
+        let now = clock::now();
+        let told = match self {
+            Output::People(log) => log.catch_up(now.mono, now.wall),
+            Output::Json(log) => log.catch_up(now.mono, now.wall),
+        };
+        drop(told);
+    }
+}
+
+/// Everything that the slow path owns.
+pub struct Slow {
+    /// As the process was started.
+    pub arguments: RunArguments,
+    /// What it is to do.
+    pub plan: Plan,
+    /// The mode in force, and who determined it.
+    pub mode: (Mode, ModeBy),
+    /// How the host looked last.
+    pub look: Look,
+    /// The fast path.
+    pub orders: Orders,
+    /// The log.
+    pub output: Output,
+    /// The store; `None` where it could not be opened, with the reason in `faults`.
+    pub store: Option<Store>,
+    /// For listings; `None` without the right to block.
+    pub listing: Option<Nftables>,
+    /// Faults of the start that hold on.
+    pub faults: Vec<String>,
+    /// Who may speak with us.
+    pub access: watch::Sender<Access>,
+    /// Since when we run.
+    pub since: portcullis_core::time::Now,
+    /// Whether the store's last complaint was told.
+    pub store_fault: Option<String>,
+    /// `ring` or `listen`.
+    pub engine: &'static str,
+}
+
+/// What the slow path listens to.
+pub struct Ears {
+    /// From the control socket.
+    pub asked: mpsc::Receiver<Asked>,
+    /// From the fast path.
+    pub reports: mpsc::Receiver<Report>,
+    /// Changes of our table.
+    pub monitor: Option<Monitor>,
+    /// Changes of interfaces, addresses and routes.
+    pub watch: Watch,
+}
+
+impl Slow {
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    /// What the system said when something could not be waited on.
+    pub async fn run(mut self, mut ears: Ears) -> io::Result<Exit> {
+        let mut monitor = ears.monitor.map(Ear::new).transpose()?;
+        let mut watch = Ear::new(ears.watch)?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut compare = interval(COMPARE_EVERY);
+        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at: Option<Instant> = None;
+        let mut day = interval(DAY);
+        day.tick().await;
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tell_service_manager(&[NotifyState::Ready]);
+        let why = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = hangup.recv() => { self.reload().await; }
+                asked = ears.asked.recv() => match asked {
+                    Some(asked) => self.answer(asked).await,
+                    None => break "the control socket has ended",
+                },
+                report = ears.reports.recv() => match report {
+                    Some(report) => self.take(report),
+                    None => {
+                        self.fault("the packet loop has ended", "start portcullis again, and report this");
+                        return Ok(Exit::Failed);
+                    }
+                },
+                changed = announced(monitor.as_mut(), Monitor::drain) => {
+                    if changed? != nftables::Change::None {
+                        self.compare();
+                    }
+                }
+                changed = announced(Some(&mut watch), Watch::drain) => {
+                    if changed? {
+                        look_at = look_at.or(Some(Instant::now() + SETTLE));
+                    }
+                }
+                () = at(look_at) => { look_at = None; self.look(); }
+                _ = look.tick() => { self.look(); self.check_table(); }
+                _ = compare.tick() => self.compare(),
+                _ = second.tick() => self.output.catch_up(),
+                _ = day.tick() => self.tell_of_the_day().await,
+            }
+        };
+        self.stop(why).await;
+        Ok(Exit::Done)
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Record(record) => self.output.record(record),
+            Report::Doubt => self.compare(),
+            Report::Save(changes, next_id) => {
+                let is_kept = self.save(&Changes { ledger: &changes, next_id, ..Changes::default() });
+                self.give(Order::Saved(changes, is_kept));
+            }
+        }
+    }
+
+    /// Gives changes to the store; a complaint is told once, and once when it is over.
+    fn save(&mut self, changes: &Changes<'_>) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        match (store.save(changes), self.store_fault.take()) {
+            (Ok(()), None) => true,
+            (Ok(()), Some(_)) => {
+                self.fault("the store takes changes again", "");
+                true
+            }
+            (Err(error), before) => {
+                let why = format!("what must outlive a restart cannot be stored: {error}");
+                if before.as_ref() != Some(&why) {
+                    self.fault(
+                        &why,
+                        "it holds all the same, and bans are offered to the store again; make room below the state \
+                         directory, or mend its rights",
+                    );
+                }
+                self.store_fault = Some(why);
+                false
+            }
+        }
+    }
+
+    /// Looks whether our table is whole; if not, the sets are compared.
+    fn check_table(&mut self) {
+        if let Some(listing) = &mut self.listing
+            && !listing.is_intact().unwrap_or(false)
+        {
+            self.compare();
+        }
+    }
+
+    /// Lists what the kernel holds and lets the fast path compare.
+    fn compare(&mut self) {
+        let Some(listing) = &mut self.listing else { return };
+        let listed = clock::now().mono;
+        match listing.list() {
+            Ok(held) => self.give(Order::Compare(listed, held)),
+            Err(error) => self.fault(
+                &format!("the kernel's sets could not be read: {error}"),
+                "whether bans are in force is not known; it is tried again",
+            ),
+        }
+    }
+
+    /// Looks at the host again, and tells the fast path if it has changed.
+    fn look(&mut self) {
+        match surroundings::look(&self.plan.config) {
+            Ok(look) if look == self.look => {}
+            Ok(look) => {
+                self.give(Order::Surround(look.surroundings.clone(), look.filter.clone()));
+                self.look = look;
+            }
+            Err(error) => self.fault(
+                &format!("interfaces and addresses could not be read: {error}"),
+                "what was known before holds on; it is tried again",
+            ),
+        }
+    }
+
+    async fn answer(&mut self, asked: Asked) {
+        let by = format!("uid {}", asked.by.user);
+        let answer = match asked.command {
+            Command::Status => self.status().await,
+            Command::Reload => self.reload().await,
+            command => self.ask(command, by).await,
+        };
+        // The client may have gone away.
+        drop(asked.answer.send(answer));
+    }
+
+    /// Asks the fast path; what an operator said about the mode and about friends is kept over restarts.
+    async fn ask(&mut self, command: Command, by: String) -> Answer {
+        let is_allowing = matches!(command, Command::Allow { .. } | Command::Disallow(_));
+        let answer = self.fast(command).await;
+        if is_allowing && let Answer::Allowances(allowances) = self.fast(Command::Allowances).await {
+            self.save(&Changes { allowances: Some(&allowances), ..Changes::default() });
+        }
+        if let Answer::Outcomes(outcomes) = &answer
+            && let [Outcome::Mode(mode)] = outcomes.as_slice()
+        {
+            self.set_mode(*mode, ModeBy::Hand, by.clone());
+            let said = ModeByHand { mode: *mode, since: clock::now().wall, by };
+            self.save(&Changes { mode: Some(Some(&said)), ..Changes::default() });
+        }
+        answer
+    }
+
+    async fn fast(&mut self, command: Command) -> Answer {
+        let (to, answer) = oneshot::channel();
+        self.give(Order::Command(command, to));
+        answer.await.unwrap_or_else(|_| busy())
+    }
+
+    fn set_mode(&mut self, mode: Mode, who: ModeBy, by: String) {
+        if self.mode.0 != mode {
+            self.output.tell(match mode {
+                Mode::Observe => Told::Observe { by },
+                Mode::Enforce => Told::Enforce { by },
+            });
+        }
+        self.mode = (mode, who);
+    }
+
+    /// Reads the configuration anew: wholly, or not at all. What was said by hand about the mode ends with it.
+    async fn reload(&mut self) -> Answer {
+        tell_service_manager(&[NotifyState::Reloading]);
+        let answer = match Plan::read(&self.arguments).map_err(|faults| faults.to_string()).and_then(|plan| {
+            let look = surroundings::look(&plan.config).map_err(|error| error.to_string())?;
+            Ok((plan, look))
+        }) {
+            Err(why) => {
+                self.fault(&format!("the configuration was not changed:\n{why}"), "mend it and reload again");
+                Answer::Refused { exit: Exit::ConfigurationInvalid, message: why }
+            }
+            Ok((plan, look)) => self.adopt(plan, look),
+        };
+        tell_service_manager(&[NotifyState::Ready]);
+        answer
+    }
+
+    fn adopt(&mut self, plan: Plan, look: Look) -> Answer {
+        let (mode, by) = plan.mode(None);
+        if mode == Mode::Enforce && self.listing.is_none() {
+            let message = super::NO_RIGHT_TO_BLOCK.to_owned();
+            self.fault(&message, "the configuration was not changed");
+            return Answer::Refused { exit: Exit::NotPermitted, message };
+        }
+        let changes = status::differences(&self.plan.config, &plan.config);
+        self.save(&Changes { mode: Some(None), ..Changes::default() });
+        self.give(Order::Configure(Box::new(plan.settings(mode))));
+        self.give(Order::Surround(look.surroundings.clone(), look.filter.clone()));
+        let (access, complaints) = Access::of(&plan.config.control);
+        self.access.send_replace(access);
+        for complaint in complaints {
+            self.fault(&complaint, "");
+        }
+        self.plan = plan;
+        self.look = look;
+        self.output.tell(Told::Reload { changes: changes.clone() });
+        self.set_mode(mode, by, "reload".to_owned());
+        Answer::Reloaded(changes)
+    }
+
+    async fn status(&mut self) -> Answer {
+        match self.vitals().await {
+            Some(vitals) => Answer::Status(Box::new(status::status(self, &vitals))),
+            None => busy(),
+        }
+    }
+
+    async fn vitals(&self) -> Option<Vitals> {
+        let (to, vitals) = oneshot::channel();
+        if !self.orders.give(Order::Vitals(to)) {
+            return None;
+        }
+        vitals.await.ok()
+    }
+
+    async fn tell_of_the_day(&mut self) {
+        if self.mode.0 == Mode::Observe
+            && let Some(vitals) = self.vitals().await
+        {
+            let summary = status::summary(&vitals, &peers::connected(), DAY);
+            self.output.tell(Told::Summary(summary));
+        }
+    }
+
+    async fn stop(&mut self, why: &str) {
+        tell_service_manager(&[NotifyState::Stopping]);
+        let (to, changes) = oneshot::channel();
+        let keep_bans = self.plan.config.respond.keep_on_stop;
+        self.give(Order::Stop { keep_bans, changes: to });
+        if let Ok((changes, next_id)) = changes.await {
+            self.save(&Changes { ledger: &changes, next_id, ..Changes::default() });
+        }
+        self.output.tell(Told::Stop { why: why.to_owned() });
+    }
+
+    fn give(&mut self, order: Order) {
+        if !self.orders.give(order) {
+            self.fault("the packet loop takes no orders", "it is overloaded or has ended; see status");
+        }
+    }
+
+    fn fault(&mut self, why: &str, mend: &str) {
+        self.output.tell(Told::Fault { why: why.to_owned(), mend: mend.to_owned() });
+    }
+}
+
+fn busy() -> Answer {
+    Answer::Refused {
+        exit: Exit::Failed,
+        message: "the packet loop did not answer; it is overloaded or ending: try again".to_owned(),
+    }
+}
+
+/// A netlink socket that the kernel announces changes by, and a way to wait for it.
+struct Ear<T> {
+    ready: AsyncFd<OwnedFd>,
+    socket: T,
+}
+
+impl<T: AsFd> Ear<T> {
+    fn new(socket: T) -> io::Result<Ear<T>> {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe and asks for what an OwnedFd keeps anyway; unsafe stays in portcullis-sys"
+        )]
+        let ready = AsyncFd::new(socket.as_fd().try_clone_to_owned()?)?;
+        Ok(Ear { ready, socket })
+    }
+}
+
+/// Waits until the kernel announces something, and reads it. Without an ear it waits for ever.
+async fn announced<T, C>(
+    ear: Option<&mut Ear<T>>,
+    drain: impl Fn(&mut T) -> Result<C, NetlinkError>,
+) -> io::Result<C> {
+    let Some(ear) = ear else { return std::future::pending().await };
+    let mut ready = ear.ready.readable().await?;
+    ready.clear_ready();
+    drain(&mut ear.socket).map_err(io::Error::other)
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Without a service manager there is nobody to tell, and that is no fault.
+fn tell_service_manager(states: &[NotifyState<'_>]) {
+    drop(sd_notify::notify(states));
+}
+
+/// For the last words of a process that could not begin.
+pub fn complain(message: &str) {
+    // If standard error is closed nobody reads it.
+    drop(writeln!(io::stderr(), "portcullis: {message}"));
+}

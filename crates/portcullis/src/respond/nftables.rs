@@ -1,0 +1,132 @@
+//! Bans as elements of nftables sets, sent from the fast path; every answer of the kernel is read.
+//!
+//! The table is made when the first ban needs it: who only observes finds nothing changed on his machine.
+
+use portcullis_core::event::Allowance;
+use portcullis_core::ledger;
+use portcullis_core::net::Prefix;
+use portcullis_core::policy::Block;
+use portcullis_sys::netlink::NetlinkError;
+use portcullis_sys::nftables::{Counter, Element, Held, Nftables};
+
+/// Our table.
+pub struct Kernel {
+    nftables: Nftables,
+    is_made: bool,
+    allowed: Vec<Element>,
+}
+
+impl Kernel {
+    /// Opens the way to the kernel; changes nothing.
+    ///
+    /// # Errors
+    /// Netlink could not be opened.
+    pub fn open(table: &str) -> Result<Kernel, NetlinkError> {
+        Ok(Kernel { nftables: Nftables::open(table)?, is_made: false, allowed: Vec::new() })
+    }
+
+    /// What the kernel holds.
+    ///
+    /// # Errors
+    /// The listing failed, or the right to see it is missing.
+    pub fn held(&mut self) -> Result<Held, NetlinkError> {
+        self.nftables.list()
+    }
+
+    /// Makes the table whole, without touching the elements.
+    ///
+    /// # Errors
+    /// The kernel refused; nothing was changed.
+    pub fn make(&mut self) -> Result<(), NetlinkError> {
+        self.nftables.ensure()?;
+        self.is_made = true;
+        self.nftables.set_allowed(&self.allowed)
+    }
+
+    /// Puts these in, with their time; for each the kernel's answer.
+    pub fn enforce(&mut self, blocks: &[Block]) -> Vec<(Prefix, Result<(), String>)> {
+        let elements: Vec<Element> = blocks
+            .iter()
+            .map(|block| Element { prefix: block.prefix(), remaining: block.remaining() })
+            .collect();
+        match self.add(&elements) {
+            Ok(()) => blocks.iter().map(|block| (block.prefix(), Ok(()))).collect(),
+            Err(error) if elements.len() == 1 => vec![(elements[0].prefix, Err(error.to_string()))],
+            // A batch is taken wholly or not at all. What may have spoilt it are wide prefixes that overlap with
+            // something; the rest is sent without them, and those one by one.
+            Err(error) => {
+                let (wide, narrow): (Vec<Element>, Vec<Element>) =
+                    elements.into_iter().partition(Element::is_interval);
+                let narrow_answer = if wide.is_empty() { Err(error) } else { self.add(&narrow) }
+                    .map_err(|error| error.to_string());
+                let mut answers: Vec<_> =
+                    narrow.iter().map(|element| (element.prefix, narrow_answer.clone())).collect();
+                for element in wide {
+                    let answer = self.add(&[element]).map_err(|error| error.to_string());
+                    answers.push((element.prefix, answer));
+                }
+                answers
+            }
+        }
+    }
+
+    /// Takes these out; what is not there is no fault.
+    ///
+    /// # Errors
+    /// The kernel refused; nothing was changed.
+    pub fn release(&mut self, prefixes: &[Prefix]) -> Result<(), NetlinkError> {
+        if self.is_made { self.nftables.remove(prefixes) } else { Ok(()) }
+    }
+
+    /// Whom the sets never drop; it goes in with the table if that is not made yet.
+    ///
+    /// # Errors
+    /// The kernel refused; nothing was changed.
+    pub fn allow(&mut self, allowances: &[Allowance]) -> Result<(), NetlinkError> {
+        self.allowed =
+            allowances.iter().map(|own| Element { prefix: own.prefix, remaining: own.remaining }).collect();
+        if self.is_made { self.nftables.set_allowed(&self.allowed) } else { Ok(()) }
+    }
+
+    /// Takes the whole table away.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn remove_table(&mut self) -> Result<(), NetlinkError> {
+        self.is_made = false;
+        self.nftables.remove_table()
+    }
+
+    /// Packets and bytes that each of our rules has met.
+    ///
+    /// # Errors
+    /// The listing failed.
+    pub fn counters(&mut self) -> Result<Vec<Counter>, NetlinkError> {
+        self.nftables.counters()
+    }
+
+    /// Somebody has taken something of ours away; the next ban makes the table anew.
+    pub fn distrust(&mut self) {
+        self.is_made = false;
+    }
+
+    fn add(&mut self, elements: &[Element]) -> Result<(), NetlinkError> {
+        if elements.is_empty() {
+            return Ok(());
+        }
+        if self.is_made {
+            match self.nftables.add(elements) {
+                Err(error) if error.is_missing() => self.is_made = false,
+                answer => return answer,
+            }
+        }
+        self.make()?;
+        self.nftables.add(elements)
+    }
+}
+
+/// What the kernel holds, as the ledger compares it.
+#[must_use]
+pub fn bans_of(held: &Held) -> Vec<ledger::Held> {
+    held.elements.iter().map(|element| (element.prefix, element.remaining)).collect()
+}
