@@ -1,6 +1,6 @@
 //! What may be done to whom. The allow list has its last word here, and only this room can build a [`Block`].
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub enum Local {
     #[default]
     Any,
     /// These.
-    Addresses(HashSet<IpAddr>),
+    Addresses(BTreeSet<IpAddr>),
 }
 
 /// What the host looks like from outside; told anew whenever it changes.
@@ -157,8 +157,10 @@ impl Policy {
         };
         let own = match &self.surroundings.local {
             Local::Any => None,
-            Local::Addresses(own) if prefix.is_single() => own.get(&prefix.address()).copied(),
-            Local::Addresses(own) => own.iter().filter(|address| prefix.contains(**address)).min().copied(),
+            // The first address at or behind the prefix's own is inside, or none is.
+            Local::Addresses(own) => {
+                own.range(prefix.address()..).next().filter(|address| prefix.contains(**address)).copied()
+            }
         };
         let listed = |list: &[Prefix], why| {
             list.iter().find(|own| own.overlaps(prefix)).map(|own| Protected { prefix: *own, why })

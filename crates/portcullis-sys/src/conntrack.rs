@@ -46,6 +46,12 @@ impl Conntrack {
         Ok(Conntrack { socket, question: Writer::default() })
     }
 
+    /// Whether this kernel tracked connections when this was opened.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Whether packets of this flow, as they come in, are sent on to another address or port (DNAT, redirect).
     /// A flow that is not tracked is not translated: `false`.
     ///

@@ -1,6 +1,6 @@
 //! `replay`: judges captures as if they arrived now, at the time of the packets. Touches nothing, needs no rights.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -178,7 +178,7 @@ fn surroundings(local: Option<&replay::Local>) -> Surroundings {
         Some(replay::Local::Addresses(addresses)) => {
             let connected =
                 addresses.iter().filter(|own| own.is_ipv6()).map(|own| Prefix::containing(*own, 64));
-            let addresses: HashSet<IpAddr> = addresses.iter().copied().collect();
+            let addresses: BTreeSet<IpAddr> = addresses.iter().copied().collect();
             (Local::Addresses(addresses.clone()), connected.collect())
         }
     };

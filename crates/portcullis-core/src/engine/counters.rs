@@ -29,8 +29,6 @@ pub struct Counters {
     pub withdrawn: u64,
     /// Sources found scanning.
     pub scans: u64,
-    /// Of these, sources that would have been banned in enforce mode.
-    pub would_have_banned: u64,
     probes: [u64; Kind::ALL.len()],
 }
 

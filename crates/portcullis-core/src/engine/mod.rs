@@ -88,8 +88,8 @@ const INCIDENTS: usize = 4096;
 /// Scans kept of one capture.
 const INCIDENTS_OF_CAPTURE: usize = 65_536;
 
-/// The last sources that would have been banned, kept by address.
-const OBSERVED_KEPT: usize = 1024;
+/// Sources that would have been banned, kept by address; later ones are not counted any more.
+pub const OBSERVED_KEPT: usize = 16_384;
 
 /// The engine.
 pub struct Engine {
@@ -103,7 +103,7 @@ pub struct Engine {
     incidents: Incidents,
     /// Allowed by hand, and until when (`None` is for ever).
     allowances: BTreeMap<Prefix, Option<Mono>>,
-    observed: VecDeque<IpAddr>,
+    observed: BTreeSet<IpAddr>,
     actions: VecDeque<Action>,
     counters: Counters,
     secret: Secret,
@@ -128,7 +128,7 @@ impl Engine {
             ledger: Ledger::new(settings.terms, secret),
             incidents: Incidents::new(capacity, quiet),
             allowances: BTreeMap::new(),
-            observed: VecDeque::new(),
+            observed: BTreeSet::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
             settings,
@@ -400,12 +400,8 @@ impl Engine {
             let own: Vec<Probe> =
                 evidence.iter().filter(|probe| probe.contact.source == member).copied().collect();
             self.counters.scans += 1;
-            if decision == Decision::Observe {
-                self.counters.would_have_banned += 1;
-                self.observed.push_back(member);
-                if self.observed.len() > OBSERVED_KEPT {
-                    self.observed.pop_front();
-                }
+            if decision == Decision::Observe && self.observed.len() < OBSERVED_KEPT {
+                self.observed.insert(member);
             }
             let ban = (!matches!(decision, Decision::Protected(_))).then_some(term);
             for scan in self.incidents.begin(id, prefix, &own, decision, ban) {

@@ -151,6 +151,7 @@ impl Engine {
             return Vec::new();
         }
         self.settings.mode = mode;
+        self.observed.clear();
         for scan in self.incidents.end_all() {
             self.record(now, What::Scan(scan));
         }
@@ -222,9 +223,16 @@ impl Engine {
         self.ledger.ids_from()
     }
 
-    /// The last sources that would have been banned in enforce mode, oldest first.
-    pub fn would_have_banned(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.observed.iter().copied()
+    /// The sources that would have been banned in enforce mode, since start or the last
+    /// [`Engine::forget_observed`]; at most [`OBSERVED_KEPT`].
+    #[must_use]
+    pub fn would_have_banned(&self) -> &BTreeSet<IpAddr> {
+        &self.observed
+    }
+
+    /// Begins to count anew who would have been banned.
+    pub fn forget_observed(&mut self) {
+        self.observed.clear();
     }
 
     /// Whom policy protects, and why: what `status` lists.

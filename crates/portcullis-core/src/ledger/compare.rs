@@ -1,6 +1,6 @@
 //! What should be in the kernel against what is there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{Entry, Ledger};
@@ -54,7 +54,7 @@ impl Released {
     fn since(&self, listed: Mono) -> impl Fn(&Prefix) -> bool + '_ {
         let horizon = listed - TOLERANCE;
         let everything = self.overflowed != Mono::default() && self.overflowed >= horizon;
-        let recent: std::collections::HashSet<Prefix> =
+        let recent: BTreeSet<Prefix> =
             self.recent.iter().filter(|(at, _)| *at >= horizon).map(|(_, prefix)| *prefix).collect();
         move |prefix| everything || recent.contains(prefix)
     }
@@ -70,7 +70,7 @@ impl Ledger {
         held: &[Held],
         grant: impl Fn(Prefix, Option<Duration>) -> Option<Block>,
     ) -> Difference {
-        let in_kernel: HashMap<Prefix, Option<Duration>> = held.iter().copied().collect();
+        let in_kernel: BTreeMap<Prefix, Option<Duration>> = held.iter().copied().collect();
         let mut difference = Difference::default();
         for (prefix, entry) in &self.bans {
             let is_expected = matches!(entry.state, BanState::InForce | BanState::Unsaved);
@@ -86,12 +86,11 @@ impl Ledger {
             }
         }
         let was_released = self.released.since(listed);
-        let mut unknown: Vec<Held> = in_kernel
+        let unknown: Vec<Held> = in_kernel
             .into_iter()
             .filter(|(prefix, _)| !self.bans.contains_key(prefix) && !was_released(prefix))
             .collect();
         drop(was_released);
-        unknown.sort_unstable();
         for (prefix, remaining) in unknown {
             let Some(block) = grant(prefix, remaining) else {
                 difference.forbidden.push(prefix);

@@ -1,6 +1,6 @@
 //! What one scan adds up to, from its verdict until it goes quiet. Bounded; what makes room is reported as ended.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ struct Incident {
 
 /// All scans under way.
 pub struct Incidents {
-    open: HashMap<IpAddr, Incident>,
+    open: BTreeMap<IpAddr, Incident>,
     capacity: usize,
     quiet: Option<Duration>,
     /// No scan goes quiet earlier; the true time may be later, since probes only put it off.
@@ -45,7 +45,7 @@ impl Incidents {
     /// Room for `capacity` scans; one ends after `quiet` without a probe, or only when it is asked for.
     #[must_use]
     pub fn new(capacity: usize, quiet: Option<Duration>) -> Incidents {
-        Incidents { open: HashMap::new(), capacity, quiet, look_at: None }
+        Incidents { open: BTreeMap::new(), capacity, quiet, look_at: None }
     }
 
     /// What was decided about the scan of `source`, if one is under way.

@@ -1,6 +1,8 @@
 //! The fast path: one plain thread that owns the ring and the engine. A packet is read, judged, and a block is sent
 //! to the kernel, all here. It never forks, never writes a file, never waits for another thread.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -48,6 +50,8 @@ pub enum Order {
     Configure(Box<Settings>),
     /// How are things?
     Vitals(oneshot::Sender<Vitals>),
+    /// A day of observing is over; another one begins.
+    NewDay,
     /// The end; the last changes for the store come back.
     Stop {
         /// Whether bans stay in the kernel, which ends them in time by itself.
@@ -90,8 +94,8 @@ pub struct Vitals {
     pub bans_unsaved: usize,
     /// Allowed by hand.
     pub allowances: usize,
-    /// The last sources that would have been banned.
-    pub observed: Vec<std::net::IpAddr>,
+    /// The sources that would have been banned in the last day.
+    pub observed: BTreeSet<IpAddr>,
     /// Questions about services that the kernel left open.
     pub unanswered: u64,
     /// Records that found no room on their way to the slow path.
@@ -122,6 +126,7 @@ impl Orders {
 /// The fast path.
 pub struct Guard {
     eyes: Eyes,
+    filter: FilterSpec,
     engine: Engine,
     host: KernelHost,
     /// `None` without the right to block: then there is no enforcing, and nothing to release.
@@ -147,6 +152,7 @@ impl Guard {
     /// The wake-up call could not be made.
     pub fn new(
         eyes: Eyes,
+        filter: FilterSpec,
         engine: Engine,
         host: KernelHost,
         kernel: Option<Kernel>,
@@ -158,6 +164,7 @@ impl Guard {
         let out = Out { reports, left_out: 0 };
         let guard = Guard {
             eyes,
+            filter,
             engine,
             host,
             kernel,
@@ -191,6 +198,10 @@ impl Guard {
                 self.engine.tick(now, &mut self.host);
                 self.perform(now);
             }
+            if let Some(ports) = self.host.muted() {
+                self.filter.muted_udp = ports;
+                self.set_filter();
+            }
             self.save(now);
             pause = pace.after_drain(frames);
         }
@@ -205,7 +216,8 @@ impl Guard {
             Pause::UntilReady => {
                 let now = clock::now().mono;
                 let save = (self.engine.is_dirty() && !self.is_saving).then_some(self.save_not_before);
-                let due = self.engine.next_timeout().into_iter().chain(save).min();
+                let due =
+                    [self.engine.next_timeout(), self.host.next_timeout(), save].into_iter().flatten().min();
                 let descriptors = self.eyes.descriptors();
                 self.poller.wait(&descriptors, due.map(|due| due.since(now)))?;
             }
@@ -282,11 +294,9 @@ impl Guard {
             }
             Order::Surround(surroundings, filter) => {
                 self.engine.surround(now, surroundings);
-                if let Eyes::Ring(ring) = &mut self.eyes
-                    && let Err(error) = ring.set_filter(&Program::compile(&filter))
-                {
-                    self.complaint = Some(error.to_string());
-                }
+                let muted_udp = std::mem::take(&mut self.filter.muted_udp);
+                self.filter = FilterSpec { muted_udp, ..filter };
+                self.set_filter();
             }
             Order::Compare(listed, held) => {
                 if !held.is_intact
@@ -308,9 +318,18 @@ impl Guard {
             Order::Configure(settings) => self.engine.reconfigure(now, *settings),
             // Whoever asked may have gone away.
             Order::Vitals(answer) => drop(answer.send(self.vitals())),
+            Order::NewDay => self.engine.forget_observed(),
             Order::Stop { .. } => {}
         }
         self.perform(now);
+    }
+
+    fn set_filter(&mut self) {
+        if let Eyes::Ring(ring) = &mut self.eyes
+            && let Err(error) = ring.set_filter(&Program::compile(&self.filter))
+        {
+            self.complaint = Some(error.to_string());
+        }
     }
 
     fn save(&mut self, now: Now) {
@@ -342,7 +361,7 @@ impl Guard {
             bans_not_in_force: engine.bans_in(BanState::Pending) + engine.bans_in(BanState::Failed),
             bans_unsaved: engine.bans_in(BanState::Unsaved),
             allowances: engine.allowances(clock::now()).len(),
-            observed: engine.would_have_banned().collect(),
+            observed: engine.would_have_banned().clone(),
             unanswered: self.host.failures(),
             left_out: self.out.left_out,
             complaint: self.complaint.clone(),

@@ -12,6 +12,8 @@ use portcullis_sys::conntrack::Conntrack;
 use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::sock_diag::Sockets;
 
+use super::mute::Mute;
+
 /// An answer may be this old.
 const RECENT: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,8 @@ pub struct KernelHost {
     conntrack: Conntrack,
     now: Mono,
     recent: HashMap<Endpoint, (Mono, bool)>,
+    mute: Mute,
+    is_mute_changed: bool,
     failures: u64,
 }
 
@@ -38,6 +42,8 @@ impl KernelHost {
             conntrack: Conntrack::open()?,
             now: Mono::default(),
             recent: HashMap::new(),
+            mute: Mute::default(),
+            is_mute_changed: false,
             failures: 0,
         })
     }
@@ -45,6 +51,19 @@ impl KernelHost {
     /// It is so late now; answers grow old by it.
     pub fn set_time(&mut self, now: Mono) {
         self.now = now;
+    }
+
+    /// The UDP ports to be left out of the filter, where that has changed since the last call.
+    pub fn muted(&mut self) -> Option<Vec<u16>> {
+        let has_ended = self.mute.end(self.now);
+        let is_changed = std::mem::take(&mut self.is_mute_changed) || has_ended;
+        is_changed.then(|| self.mute.ports())
+    }
+
+    /// When [`KernelHost::muted`] has something to say without a packet.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Mono> {
+        self.mute.next_timeout()
     }
 
     /// Questions that the kernel did not answer.
@@ -84,6 +103,12 @@ impl Host for KernelHost {
         let is_service = match known {
             Some((_, is_service)) if freshness == Freshness::Recent => Ok(*is_service),
             _ => {
+                if freshness == Freshness::Fresh && !self.conntrack.is_there() {
+                    // Somebody may have begun to publish ports since; as rare as bans are, it is worth the look.
+                    if let Ok(conntrack) = Conntrack::open() {
+                        self.conntrack = conntrack;
+                    }
+                }
                 let answer = self.ask(contact);
                 if let Ok(is_service) = answer {
                     if self.recent.len() >= REMEMBERED {
@@ -98,6 +123,9 @@ impl Host for KernelHost {
             Ok(false) => self.is_connected(contact),
             known => known,
         };
+        if answer.as_ref().is_ok_and(|found| *found) && contact.target.protocol == Protocol::Udp {
+            self.is_mute_changed |= self.mute.count(self.now, contact.target.port);
+        }
         match answer {
             Ok(true) => Presence::Service,
             Ok(false) => Presence::Nothing,

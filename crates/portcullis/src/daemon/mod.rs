@@ -4,6 +4,7 @@
 mod desk;
 pub mod guard;
 pub mod host;
+mod mute;
 mod peers;
 pub mod plan;
 mod slow;
@@ -131,7 +132,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
 
     let engine_name = eyes.name();
     let (reports_to, reports) = mpsc::channel(REPORTS);
-    let (guard, orders) = Guard::new(eyes, engine, host, kernel, reports_to)
+    let (guard, orders) = Guard::new(eyes, look.filter.clone(), engine, host, kernel, reports_to)
         .map_err(|error| NotStarted::failed("the packet loop could not be made", error))?;
     let (desk, asked) = mpsc::channel(64);
     let (access, access_of_server) = watch::channel(access);
@@ -168,6 +169,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         since,
         store_fault: None,
         engine: engine_name,
+        dropped: 0,
     };
 
     let fast = thread::Builder::new()

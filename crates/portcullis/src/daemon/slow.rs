@@ -106,6 +106,8 @@ pub struct Slow {
     pub store_fault: Option<String>,
     /// `ring` or `listen`.
     pub engine: &'static str,
+    /// Packets dropped when that was last told.
+    pub dropped: u64,
 }
 
 /// What the slow path listens to.
@@ -168,7 +170,7 @@ impl Slow {
                     }
                 }
                 () = at(look_at) => { look_at = None; self.look(); }
-                _ = look.tick() => { self.look(); self.check_table(); }
+                _ = look.tick() => { self.look(); self.check_table(); self.tell_of_drops().await; }
                 _ = compare.tick() => self.compare(),
                 _ = second.tick() => self.output.catch_up(),
                 _ = day.tick() => self.tell_of_the_day().await,
@@ -319,6 +321,16 @@ impl Slow {
             return Answer::Refused { exit: Exit::NotPermitted, message };
         }
         let changes = status::differences(&self.plan.config, &plan.config);
+        let fixed: Vec<&str> =
+            changes.iter().map(String::as_str).filter(|own| status::needs_restart(own)).collect();
+        if !fixed.is_empty() {
+            let message = format!(
+                "nothing was changed, since this takes a restart of portcullis: {}",
+                fixed.join("; ")
+            );
+            self.fault(&message, "restart it, or take that back and reload");
+            return Answer::Refused { exit: Exit::Failed, message };
+        }
         self.save(&Changes { mode: Some(None), ..Changes::default() });
         self.give(Order::Configure(Box::new(plan.settings(mode))));
         self.give(Order::Surround(look.surroundings.clone(), look.filter.clone()));
@@ -349,12 +361,26 @@ impl Slow {
         vitals.await.ok()
     }
 
+    /// Says when packets were lost: what was in them nobody has judged.
+    async fn tell_of_drops(&mut self) {
+        let Some(vitals) = self.vitals().await else { return };
+        let lost = vitals.dropped - self.dropped.min(vitals.dropped);
+        self.dropped = vitals.dropped;
+        if lost > 0 {
+            self.fault(
+                &format!("the kernel dropped {lost} packets, since the ring was full"),
+                "if that happens often, give the ring more room: [watch] ring_mib",
+            );
+        }
+    }
+
     async fn tell_of_the_day(&mut self) {
         if self.mode.0 == Mode::Observe
             && let Some(vitals) = self.vitals().await
         {
             let summary = status::summary(&vitals, &peers::connected(), DAY);
             self.output.tell(Told::Summary(summary));
+            self.give(Order::NewDay);
         }
     }
 

@@ -71,8 +71,8 @@ pub fn summary(vitals: &Vitals, connected: &HashSet<IpAddr>, span: Duration) -> 
 }
 
 fn would_have_banned(vitals: &Vitals, connected: &HashSet<IpAddr>) -> (u64, u64) {
-    let peers: HashSet<&IpAddr> = vitals.observed.iter().filter(|own| connected.contains(own)).collect();
-    (vitals.counters.would_have_banned, peers.len() as u64)
+    let peers = vitals.observed.iter().filter(|own| connected.contains(own)).count();
+    (vitals.observed.len() as u64, peers as u64)
 }
 
 fn refused(vitals: &Vitals) -> std::collections::BTreeMap<String, u64> {
@@ -106,4 +106,14 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
     let (old, new) = (lines(old), lines(new));
     let changed = old.iter().zip(&new).filter(|(old, new)| old != new);
     changed.map(|((key, old), (_, new))| format!("{key} = {new} (was {old})")).collect()
+}
+
+/// Keys whose value holds from start to end: what they name is opened once, some of it with rights given up later.
+const FIXED: [&str; 5] =
+    ["watch.engine", "watch.ring_mib", "record.state", "control.socket", "control.group"];
+
+/// Whether this difference cannot be applied to a running program.
+#[must_use]
+pub fn needs_restart(difference: &str) -> bool {
+    FIXED.iter().any(|key| difference.strip_prefix(key).is_some_and(|rest| rest.starts_with(" =")))
 }
