@@ -230,12 +230,12 @@ impl Engine {
         self.end_allowances(now);
     }
 
-    /// The capture is over: what still waits is decided, and every scan is reported.
+    /// The end of a capture, or of the program: what still waits is decided, and every scan gets its last word.
     pub fn finish(&mut self, now: Now, host: &mut dyn Host) {
         let later = now.later(crate::scan::answers::PATIENCE);
         self.settle(later, host);
         for scan in self.incidents.end_all() {
-            self.record(later, What::Scan(scan));
+            self.record(now, What::Scan(scan));
         }
     }
 

@@ -269,6 +269,8 @@ impl Guard {
     }
 
     fn stop(&mut self, now: Now, keep_bans: bool, changes: oneshot::Sender<(Vec<Change>, u64)>) {
+        // Scans that are under way get their last word.
+        self.engine.finish(now, &mut self.host);
         self.perform(now);
         if !keep_bans
             && let Some(kernel) = &mut self.kernel

@@ -176,7 +176,7 @@ impl Slow {
                 _ = day.tick() => self.tell_of_the_day().await,
             }
         };
-        self.stop(why).await;
+        self.stop(why, &mut ears.reports).await;
         Ok(Exit::Done)
     }
 
@@ -384,12 +384,23 @@ impl Slow {
         }
     }
 
-    async fn stop(&mut self, why: &str) {
+    async fn stop(&mut self, why: &str, reports: &mut mpsc::Receiver<Report>) {
         tell_service_manager(&[NotifyState::Stopping]);
-        let (to, changes) = oneshot::channel();
+        let (to, last) = oneshot::channel();
         let keep_bans = self.plan.config.respond.keep_on_stop;
         self.give(Order::Stop { keep_bans, changes: to });
-        if let Ok((changes, next_id)) = changes.await {
+        let last = last.await;
+        // What was on its way when the packet loop ended.
+        while let Ok(report) = reports.try_recv() {
+            match report {
+                Report::Record(record) => self.output.record(record),
+                Report::Save(changes, next_id) => {
+                    self.save(&Changes { ledger: &changes, next_id, ..Changes::default() });
+                }
+                Report::Doubt => {}
+            }
+        }
+        if let Ok((changes, next_id)) = last {
             self.save(&Changes { ledger: &changes, next_id, ..Changes::default() });
         }
         self.output.tell(Told::Stop { why: why.to_owned() });
