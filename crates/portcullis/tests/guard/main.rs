@@ -1,0 +1,9 @@
+//! The whole program in a network of its own: a real kernel, real tools, and what people and programs get to see.
+//!
+//! Each test makes its own namespaces and its own guard, and takes both with it, so all run side by side.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+#[expect(dead_code, reason = "written for every test of this program, before all of them are there")]
+mod harness;
+mod seeing;
