@@ -323,6 +323,12 @@ impl Guard {
             Order::NewDay => self.engine.forget_observed(),
             Order::Stop { .. } => {}
         }
+        if self.engine.mode() == Mode::Enforce
+            && let Some(kernel) = &mut self.kernel
+            && let Err(error) = kernel.prepare()
+        {
+            self.complaint = Some(error.to_string());
+        }
         self.perform(now);
     }
 

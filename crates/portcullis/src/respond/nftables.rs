@@ -43,6 +43,14 @@ impl Kernel {
         self.nftables.set_allowed(&self.allowed)
     }
 
+    /// Makes the table if that has not been done, so that the first ban finds it.
+    ///
+    /// # Errors
+    /// As [`Kernel::make`].
+    pub fn prepare(&mut self) -> Result<(), NetlinkError> {
+        if self.is_made { Ok(()) } else { self.make() }
+    }
+
     /// Puts these in, with their time; for each the kernel's answer.
     pub fn enforce(&mut self, blocks: &[Block]) -> Vec<(Prefix, Result<(), String>)> {
         let elements: Vec<Element> = blocks
