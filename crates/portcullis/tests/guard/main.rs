@@ -6,4 +6,4 @@
 
 #[expect(dead_code, reason = "written for every test of this program, before all of them are there")]
 mod harness;
-mod seeing;
+mod scans;
