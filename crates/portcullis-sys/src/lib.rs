@@ -9,6 +9,7 @@ pub mod filter;
 pub mod netlink;
 pub mod nftables;
 pub mod people;
+pub mod priority;
 pub mod ring;
 pub mod route;
 pub mod sock_diag;
