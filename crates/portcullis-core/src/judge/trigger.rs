@@ -69,6 +69,7 @@ impl Judge for Trigger {
             self.suspects.remember(now, prefix, || Suspect { probes: Vec::with_capacity(1), window });
         suspect.probes.retain(|seen| now.since(seen.at.mono) <= window);
         let known = suspect.probes.iter().position(|seen| match self.rule {
+            _ if is_same_answerer(seen, probe) => true,
             Rule::Ports(_) => is_same_port(seen, probe),
             Rule::Probes(_) => is_retransmission(seen, probe),
         });
@@ -144,6 +145,15 @@ fn is_same_port(one: &Probe, other: &Probe) -> bool {
     one.port == other.port && one.protocol == other.protocol
 }
 
+/// A service that we ask often answers from its one port to a fresh port of ours each time, and where the asking
+/// socket closes as soon as it has its answer, none is left when we look. However many come from there, they are one
+/// doubt. The price: a scan of nothing but ephemeral UDP ports from one port of his is not seen.
+fn is_same_answerer(one: &Probe, other: &Probe) -> bool {
+    let are_doubtful = one.weight == Weight::Doubtful && other.weight == Weight::Doubtful;
+    let (one, other) = (&one.contact, &other.contact);
+    are_doubtful && (one.source, one.source_port) == (other.source, other.source_port)
+}
+
 /// A stack repeats a SYN from the same port (RFC 9293 §3.8.1); a datagram is never repeated by the stack.
 fn is_retransmission(one: &Probe, other: &Probe) -> bool {
     let (one, other) = (&one.contact, &other.contact);
@@ -199,6 +209,25 @@ mod tests {
     fn a_retransmission_is_not_another_probe() {
         let patient: Vec<_> = (0..10).map(|n| (n * 1000, 7, 22)).collect();
         assert_eq!(verdict_after(Rule::Probes(5), &patient), None);
+    }
+
+    #[test]
+    fn a_service_that_answers_late_is_one_doubt_however_often_it_is_asked() {
+        let doubtful = |number: u16, source_port| Probe {
+            weight: Weight::Doubtful,
+            ..probe(u64::from(number), source_port, 40_000 + number, Kind::Udp)
+        };
+        for rule in [Rule::Ports(5), Rule::Probes(5)] {
+            let settings = Settings { rule, window: Duration::from_secs(60), sources: 64 };
+            let prefix = Prefix::single("198.51.100.1".parse().unwrap());
+            let mut judge = Trigger::new(settings, Secret([1; 16]));
+            for number in 0..1000 {
+                assert_eq!(judge.weigh(prefix, &doubtful(number, 1812)), Verdict::Open);
+            }
+            assert_eq!(judge.evidence(&prefix).len(), 1);
+            let verdicts = (0..19).map(|number| judge.weigh(prefix, &doubtful(number, 2000 + number)));
+            assert_eq!(verdicts.filter(|verdict| *verdict == Verdict::Scanner).count(), 1);
+        }
     }
 
     #[test]
