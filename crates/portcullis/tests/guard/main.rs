@@ -4,6 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod friends;
 #[expect(dead_code, reason = "written for every test of this program, before all of them are there")]
 mod harness;
+mod peers;
+mod published;
 mod scans;
+mod services;
