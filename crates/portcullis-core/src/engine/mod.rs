@@ -219,8 +219,8 @@ impl Engine {
         if self.view == View::Capture {
             self.settle(now, host);
         }
-        for (ban, why) in self.ledger.expire(now) {
-            self.record(now, What::Unban { id: ban.id, prefix: ban.prefix, why });
+        for ban in self.ledger.expire(now) {
+            self.record(now, What::Unban { id: ban.id, prefix: ban.prefix, why: Ending::Expired });
         }
         let again = self.ledger.retry(now);
         self.enforce(now, &again);
@@ -361,7 +361,7 @@ impl Engine {
         match self.incidents.decision(source) {
             // Its ban is over, and it has not stopped: that is a new scan.
             Some(Decision::Block) if self.view == View::Live => {
-                if let Some(scan) = self.incidents.close(source) {
+                if let Some(scan) = self.incidents.end(source) {
                     self.record(probe.at, What::Scan(scan));
                 }
             }
@@ -439,8 +439,7 @@ impl Engine {
         if self.view == View::Capture {
             return;
         }
-        let (_, evicted) = self.ledger.enter(now, block, cause);
-        if let Some((prefix, id)) = evicted {
+        if let Some((prefix, id)) = self.ledger.enter(now, block, cause) {
             self.actions.push_back(Action::Release(vec![prefix]));
             self.record(now, What::Unban { id, prefix, why: Ending::Evicted });
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Entry, Ledger};
+use super::Ledger;
 use crate::event::{Ban, BanState, Cause};
 use crate::net::Prefix;
 use crate::policy::Block;
@@ -96,18 +96,7 @@ impl Ledger {
                 difference.forbidden.push(prefix);
                 continue;
             };
-            let id = self.next_id();
-            let entry = Entry {
-                id,
-                cause: Cause::FoundInForce,
-                since: now.wall,
-                length: block.remaining(),
-                deadline: block.remaining().map(|left| now.mono + left),
-                state: BanState::InForce,
-                times: self.past.times(now, &prefix) + 1,
-                acknowledged: now.mono,
-                tries: 0,
-            };
+            let entry = self.begin(now, block, Cause::FoundInForce, BanState::InForce);
             difference.adopted.push(entry.ban(now, prefix));
             self.put(prefix, entry);
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use crate::event::{Ban, BanState, Cause, Ending, Id, Until};
+use crate::event::{Ban, BanState, Cause, Id, Until};
 use crate::net::Prefix;
 use crate::policy::Block;
 use crate::scan::sources::Secret;
@@ -223,29 +223,17 @@ impl Ledger {
     }
 
     /// Enters a ban that policy has granted; it is pending until the kernel agrees. A ban of the same prefix is
-    /// replaced. Returns what stands now, and who had to make room.
-    pub fn enter(&mut self, now: Now, block: Block, cause: Cause) -> (Ban, Option<(Prefix, Id)>) {
+    /// replaced. Returns who had to make room.
+    pub fn enter(&mut self, now: Now, block: Block, cause: Cause) -> Option<(Prefix, Id)> {
         let prefix = block.prefix();
         let evicted = if self.bans.len() >= CAPACITY && !self.bans.contains_key(&prefix) {
             self.soonest_to_end().and_then(|prefix| self.remove(now, &prefix).map(|ban| (prefix, ban.id)))
         } else {
             None
         };
-        let id = self.next_id();
-        let entry = Entry {
-            id,
-            cause,
-            since: now.wall,
-            length: block.remaining(),
-            deadline: block.remaining().map(|length| now.mono + length),
-            state: BanState::Pending,
-            times: self.past.times(now, &prefix) + 1,
-            acknowledged: now.mono,
-            tries: 0,
-        };
-        let ban = entry.ban(now, prefix);
+        let entry = self.begin(now, block, cause, BanState::Pending);
         self.put(prefix, entry);
-        (ban, evicted)
+        evicted
     }
 
     /// Brings back a ban of an earlier run, not yet in the kernel. Its end on the calendar is believed only as far
@@ -292,7 +280,7 @@ impl Ledger {
     }
 
     /// The bans whose time is over by `now`, taken out.
-    pub fn expire(&mut self, now: Now) -> Vec<(Ban, Ending)> {
+    pub fn expire(&mut self, now: Now) -> Vec<Ban> {
         let mut over = Vec::new();
         while let Some(&Reverse((deadline, prefix, id))) = self.expiry.peek() {
             if deadline > now.mono {
@@ -304,7 +292,7 @@ impl Ledger {
                 .get(&prefix)
                 .is_some_and(|entry| entry.id == id && entry.deadline == Some(deadline));
             if is_current && let Some(ban) = self.remove(now, &prefix) {
-                over.push((ban, Ending::Expired));
+                over.push(ban);
             }
         }
         over
@@ -405,6 +393,21 @@ impl Ledger {
         let expiry = self.expiry.peek().map(|Reverse((at, ..))| *at);
         let retry = self.retries.first().map(|(at, _)| *at);
         expiry.into_iter().chain(retry).min()
+    }
+
+    /// A ban that begins now, with the next number; [`Ledger::put`] enters it.
+    fn begin(&mut self, now: Now, block: Block, cause: Cause, state: BanState) -> Entry {
+        Entry {
+            id: self.next_id(),
+            cause,
+            since: now.wall,
+            length: block.remaining(),
+            deadline: block.remaining().map(|length| now.mono + length),
+            state,
+            times: self.past.times(now, &block.prefix()) + 1,
+            acknowledged: now.mono,
+            tries: 0,
+        }
     }
 
     fn put(&mut self, prefix: Prefix, entry: Entry) {

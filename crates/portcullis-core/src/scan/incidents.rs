@@ -61,9 +61,11 @@ impl Incidents {
         }
     }
 
-    /// Ends the scan of `source`; says what to report.
-    pub fn close(&mut self, source: IpAddr) -> Option<Scan> {
-        self.end(source)
+    /// Ends the scan of `source`; says what to report. In a capture that is every scan, otherwise only one that went
+    /// on after it was reported.
+    pub fn end(&mut self, source: IpAddr) -> Option<Scan> {
+        let incident = self.open.remove(&source)?;
+        (incident.probes > incident.reported || self.quiet.is_none()).then(|| incident.scan(source, true))
     }
 
     /// Begins a scan with its evidence (all of one source) and what was decided; says what to report, the scan that
@@ -155,11 +157,6 @@ impl Incidents {
             .collect();
         over.sort_unstable_by_key(|(first, source)| (first.mono, *source));
         over.into_iter().filter_map(|(_, source)| self.end(source)).collect()
-    }
-
-    fn end(&mut self, source: IpAddr) -> Option<Scan> {
-        let incident = self.open.remove(&source)?;
-        (incident.probes > incident.reported || self.quiet.is_none()).then(|| incident.scan(source, true))
     }
 }
 
