@@ -7,7 +7,8 @@ mod story;
 use std::time::Duration;
 
 use portcullis_core::engine::operator::{BanRefusal, Selector};
-use portcullis_core::event::{Kind, Mode, Protection};
+use portcullis_core::event::{Ban, BanState, Cause, Id, Kind, Mode, Protection, Until};
+use portcullis_core::ledger::Past;
 use portcullis_core::net::Prefix;
 use story::Story;
 
@@ -255,6 +256,25 @@ fn what_the_store_refuses_is_called_unsaved_and_offered_again() {
     let changes = story.engine.changes(story.now, 100);
     story.engine.saved(&changes, true);
     assert_eq!((state(&story).words(), story.engine.is_dirty()), ("in force", false));
+}
+
+#[test]
+fn the_largest_numbers_that_a_store_can_hold_stop_nothing() {
+    let mut story = Story::new(Mode::Enforce);
+    let ended = story.now.wall;
+    let past = [(prefix(STRANGER), Past { times: u32::MAX, ended })];
+    let ban = Ban {
+        id: Id(u64::MAX - 8),
+        prefix: prefix("198.18.0.1"),
+        cause: Cause::FoundInForce,
+        since: ended,
+        until: Until::Ever,
+        state: BanState::Pending,
+        times: u32::MAX,
+    };
+    story.engine.restore(story.now, &[(ban, None)], &past, &[], 0);
+    story.told();
+    assert!(story.scan(STRANGER, 1..=5).contains(&"ban 198.51.100.7/32 7200s in force".to_owned()));
 }
 
 #[test]

@@ -260,7 +260,7 @@ impl Ledger {
             acknowledged: now.mono,
             tries: 0,
         };
-        self.begin_ids(ban.id.0 + 1);
+        self.begin_ids(ban.id.0.saturating_add(1));
         self.put(ban.prefix, entry);
         true
     }
@@ -404,7 +404,7 @@ impl Ledger {
             length: block.remaining(),
             deadline: block.remaining().map(|length| now.mono + length),
             state,
-            times: self.past.times(now, &block.prefix()) + 1,
+            times: self.past.times(now, &block.prefix()).saturating_add(1),
             acknowledged: now.mono,
             tries: 0,
         }

@@ -247,7 +247,8 @@ impl Store {
 
         let mut select = self.connection.prepare("SELECT value FROM counters WHERE name = 'next id'")?;
         if let Some(row) = select.query([])?.next()? {
-            stored.next_id = row.get::<_, i64>(0)?.cast_unsigned();
+            // Below 0 it is damaged, and the numbers in use say where to go on.
+            stored.next_id = rows::id(row.get(0)?).map_or(1, |id| id.0);
         }
         // A number that is in use is never free, whatever became of the counter.
         let taken = stored.bans.iter().map(|(ban, _)| ban.id.0).max().unwrap_or(0);

@@ -30,19 +30,23 @@ impl CauseFields<'_> {
 pub(super) fn ban_from(row: &Row<'_>) -> Result<(Ban, Option<Duration>), String> {
     let prefix = prefix_from(row)?;
     let number = |column| row.get::<_, i64>(column).map_err(|error| format!("{prefix}: {error}"));
+    let id = |column| match id(number(column)?) {
+        Some(id) => Ok(id),
+        None => Err(format!("{prefix}: a number of a scan or ban is below 0")),
+    };
     let text = |column| {
         row.get_ref(column)
             .map_err(|error| error.to_string())
             .and_then(|value| value.as_str().map_err(|error| format!("{prefix}: {error}")))
     };
     let cause = match text(2)? {
-        "scan" => Cause::Scan(Id(number(3)?.cast_unsigned())),
+        "scan" => Cause::Scan(id(3)?),
         "operator" => Cause::Operator { why: text(4)?.to_owned() },
         "found in force" => Cause::FoundInForce,
         other => return Err(format!("{prefix}: the cause {other:?} is not known")),
     };
     let ban = Ban {
-        id: Id(number(1)?.cast_unsigned()),
+        id: id(1)?,
         prefix,
         cause,
         since: wall(number(5)?),
@@ -100,6 +104,11 @@ pub(super) fn end_field(until: Until) -> Value {
 /// The column of a length.
 pub(super) fn length_field(length: Option<Duration>) -> Value {
     end_field(length.map_or(Until::Ever, |length| Until::At(Wall(length))))
+}
+
+/// The number of a scan or a ban; the store gives out none below 0.
+pub(super) fn id(stored: i64) -> Option<Id> {
+    u64::try_from(stored).ok().map(Id)
 }
 
 /// Rounded up, so that nothing ends early over a restart; beyond 292 million years it stays there.

@@ -231,6 +231,23 @@ fn a_row_that_makes_no_sense_is_told_and_costs_only_itself() {
     assert!(stored.faults[0].contains("all of them"), "{:?}", stored.faults);
 }
 
+#[test]
+fn a_damaged_number_is_none() {
+    let directory = tempdir().unwrap();
+    let mut store = open(directory.path());
+    save(&mut store, &(1..=3).map(|number| banned(ban(number))).collect::<Vec<_>>()).unwrap();
+    for spoil in [
+        "UPDATE bans SET id = -1 WHERE id = 1",
+        "UPDATE bans SET scan = -1 WHERE id = 2",
+        "UPDATE counters SET value = -1",
+    ] {
+        store.connection.execute(spoil, []).unwrap();
+    }
+    let stored = store.load(NOW).unwrap();
+    assert_eq!(stored.bans.iter().map(|(ban, _)| ban.id).collect::<Vec<_>>(), [Id(3)]);
+    assert_eq!((stored.faults.len(), stored.next_id), (2, 4), "{:?}", stored.faults);
+}
+
 /// As after a power cut: the log ends anywhere, and what was never synced is missing.
 #[test]
 fn a_cut_log_gives_a_state_that_was_saved() {
