@@ -1,7 +1,9 @@
 //! The fuzz targets' bodies as property tests: on arbitrary bytes, and on packets with some bytes changed, which
 //! get much farther.
 
-#[path = "../../../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/engine.rs"]
+mod engine;
+#[path = "../../../fuzz/src/wire.rs"]
 mod fuzz_bodies;
 
 use portcullis_core::wire::{Link, TcpFlags, build};
@@ -56,6 +58,17 @@ proptest! {
     #[test]
     fn arbitrary_bytes_do_no_harm(input in prop::collection::vec(any::<u8>(), 0..2000)) {
         fuzz_bodies::wire_decode(&input);
+    }
+
+    #[test]
+    fn whatever_frames_come_nobody_protected_is_blocked((_, frames) in frames(), how in any::<[u8; 20]>()) {
+        let mut input = Vec::new();
+        for (frame, how) in frames.iter().zip(how) {
+            let frame = &frame[..frame.len().min(255)];
+            input.extend([how, frame.len() as u8]);
+            input.extend(frame);
+        }
+        engine::engine_frames(&input);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct ReplayArguments {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The addresses that were guarded, separated by commas; any takes every destination for one
-    /// [default: found out from the capture]
+    /// [default: any]
     #[arg(long, value_name = "ADDR,…")]
     pub local: Option<Local>,
     /// One JSON object a line
