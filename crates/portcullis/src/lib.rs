@@ -2,6 +2,7 @@
 //! and answers the operator.
 
 pub mod capture;
+pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod control;

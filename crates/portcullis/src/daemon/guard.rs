@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::desk;
 use super::host::KernelHost;
 use crate::capture::Eyes;
+use crate::causes;
 use crate::control::{Answer, Command};
 use crate::respond::nftables::{Kernel, bans_of};
 
@@ -178,6 +179,11 @@ impl Guard {
         Ok((guard, way))
     }
 
+    /// Carries out what the engine decided before the first packet: bans of an earlier run go in.
+    pub fn begin(&mut self, now: Now) {
+        self.perform(now);
+    }
+
     /// Watches until it is told to stop.
     ///
     /// # Errors
@@ -188,7 +194,6 @@ impl Guard {
         drop(priority::raise());
         let mut pace = Pace::default();
         let mut pause = Pause::UntilReady;
-        self.perform(clock::now());
         loop {
             self.wait(pause)?;
             let now = clock::now();
@@ -279,7 +284,7 @@ impl Guard {
             && let Some(kernel) = &mut self.kernel
             && let Err(error) = kernel.remove_table()
         {
-            let answer = error.to_string();
+            let answer = causes::said(&error);
             let what = What::Fault(Fault::NotChanged { answer });
             self.out.tell(Report::Record(Record { time: now.wall, what }));
         }
@@ -310,7 +315,7 @@ impl Guard {
                 {
                     kernel.distrust();
                     if let Err(error) = kernel.make() {
-                        self.complaint = Some(error.to_string());
+                        self.complaint = Some(causes::said(&error));
                     }
                 }
                 self.engine.compare(now, listed, &bans_of(&held));
@@ -339,7 +344,7 @@ impl Guard {
         if let Eyes::Ring(ring) = &mut self.eyes
             && let Err(error) = ring.set_filter(&Program::compile(&self.filter))
         {
-            self.complaint = Some(error.to_string());
+            self.complaint = Some(causes::said(&error));
         }
     }
 
@@ -412,7 +417,7 @@ fn perform(
             }
         };
         if let Some(error) = failed {
-            let answer = error.to_string();
+            let answer = causes::said(&error);
             *complaint = Some(answer.clone());
             out.tell(Report::Record(Record {
                 time: now.wall,

@@ -26,12 +26,13 @@ use portcullis_sys::route::Watch;
 use tokio::sync::{mpsc, watch};
 
 use crate::capture::{Eyes, EyesError};
+use crate::causes;
 use crate::cli::run::RunArguments;
 use crate::control::access::Access;
 use crate::control::server::{Limits, Server};
 use crate::exit::Exit;
 use crate::record::log::{Log, Style};
-use crate::record::store::{Store, Stored};
+use crate::record::store::{Store, StoreError, Stored};
 use crate::record::{Start, Told};
 use crate::respond::nftables::{Kernel, bans_of};
 use guard::Guard;
@@ -68,8 +69,8 @@ struct NotStarted {
 }
 
 impl NotStarted {
-    fn failed(doing: &str, error: impl std::fmt::Display) -> NotStarted {
-        NotStarted { exit: Exit::Failed, why: format!("{doing}: {error}") }
+    fn failed(doing: &str, error: impl std::error::Error) -> NotStarted {
+        NotStarted { exit: Exit::Failed, why: format!("{doing}: {}", causes::said(&error)) }
     }
 }
 
@@ -89,9 +90,9 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
             EyesError::NotPermitted => Exit::NotPermitted,
             _ => Exit::Failed,
         },
-        why: error.to_string(),
+        why: causes::said(&error),
     })?;
-    let can_block = capabilities::has(Capability::NetAdmin).unwrap_or(false);
+    let kernel = packet_filter();
     let (access, complaints) = Access::of(&plan.config.control);
     let server = Server::bind(&plan.config.control.socket, &access)
         .map_err(|error| NotStarted::failed("the control socket could not be opened", error))?;
@@ -106,25 +107,32 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         store = Some(opened.store);
         Ok(())
     });
+    if let Err(error @ StoreError::InUse(_)) = read {
+        return Err(NotStarted::failed("the store could not be opened", error));
+    }
     if let Err(error) = read {
-        faults.push(format!("bans cannot be stored, and a reboot would forget them: {error}"));
+        faults
+            .push(format!("bans cannot be stored, and a reboot would forget them: {}", causes::said(&error)));
     }
     faults.append(&mut stored.faults);
     let mode = plan.mode(stored.mode.as_ref().map(|said| said.mode));
-    if mode.0 == Mode::Enforce && !can_block {
-        return Err(NotStarted { exit: Exit::NotPermitted, why: NO_RIGHT_TO_BLOCK.to_owned() });
-    }
-
-    if !can_block {
-        faults.push(
-            "without CAP_NET_ADMIN published container ports look closed, and nothing can be blocked"
-                .to_owned(),
-        );
-    }
+    let mut kernel = match kernel {
+        Ok(kernel) => Some(kernel),
+        Err(not_started) if mode.0 == Mode::Enforce => return Err(not_started),
+        Err(NotStarted { exit: Exit::NotPermitted, .. }) => {
+            let consequence =
+                "without CAP_NET_ADMIN published container ports look closed, and nothing can be blocked";
+            faults.push(consequence.to_owned());
+            None
+        }
+        Err(NotStarted { why, .. }) => {
+            faults.push(why);
+            None
+        }
+    };
 
     let netlink = |error| NotStarted::failed("netlink could not be opened", error);
     let host = KernelHost::open().map_err(netlink)?;
-    let mut kernel = can_block.then(|| Kernel::open(TABLE)).transpose().map_err(netlink)?;
     let mut engine = Engine::new(plan.settings(mode.0), View::Live, secret()?);
     let since = clock::now();
     engine.surround(since, look.surroundings.clone());
@@ -132,17 +140,26 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
 
     let engine_name = eyes.name();
     let (reports_to, reports) = mpsc::channel(REPORTS);
-    let (guard, orders) = Guard::new(eyes, look.filter.clone(), engine, host, kernel, reports_to)
+    let our_port = kernel.as_ref().map(Kernel::port);
+    let (mut guard, orders) = Guard::new(eyes, look.filter.clone(), engine, host, kernel, reports_to)
         .map_err(|error| NotStarted::failed("the packet loop could not be made", error))?;
+    // Before anybody listens for events: the kernel would write one for each restored ban. What is changed in
+    // between shows at the first comparison, which comes at once.
+    guard.begin(clock::now());
+    let monitor = our_port.map(|port| {
+        let mut monitor = Monitor::open(TABLE)?;
+        monitor.disregard(port)?;
+        Ok(monitor)
+    });
     let (desk, asked) = mpsc::channel(64);
     let (access, access_of_server) = watch::channel(access);
     let ears = Ears {
         asked,
         reports,
-        monitor: can_block.then(|| Monitor::open(TABLE)).transpose().map_err(netlink)?,
+        monitor: monitor.transpose().map_err(netlink)?,
         watch: Watch::open().map_err(netlink)?,
     };
-    let listing = can_block.then(|| Nftables::open(TABLE)).transpose().map_err(netlink)?;
+    let listing = our_port.map(|_| Nftables::open(TABLE)).transpose().map_err(netlink)?;
 
     output.tell(Told::Start(Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -188,8 +205,25 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
     match fast.join() {
         Ok(Ok(())) => Ok(exit),
         Ok(Err(error)) => Err(NotStarted::failed("waiting for packets failed", error)),
-        Err(_) => Err(NotStarted::failed("the packet loop ended", "it panicked; please report this")),
+        Err(_) => {
+            let why = "the packet loop ended: it panicked; please report this".to_owned();
+            Err(NotStarted { exit: Exit::Failed, why })
+        }
     }
+}
+
+/// The kernel's packet filter, if there is one and we may change it. Capabilities alone do not tell: those of a user
+/// namespace may not hold for the network that we are in.
+fn packet_filter() -> Result<Kernel, NotStarted> {
+    let no_right = || NotStarted { exit: Exit::NotPermitted, why: NO_RIGHT_TO_BLOCK.to_owned() };
+    if !capabilities::has(Capability::NetAdmin).unwrap_or(false) {
+        return Err(no_right());
+    }
+    let opened = Kernel::open(TABLE).and_then(|mut kernel| kernel.counters().map(|_| kernel));
+    opened.map_err(|error| match error.is_permission() {
+        true => no_right(),
+        false => NotStarted::failed("nothing can be blocked: the kernel's nftables do not answer", error),
+    })
 }
 
 /// Brings back what an earlier run knew. The kernel is read first: what it holds counts, and what only the store knows
@@ -210,10 +244,12 @@ fn restore(
                 if (mode.0 == Mode::Enforce || !held.is_empty())
                     && let Err(error) = kernel.make()
                 {
-                    faults.push(format!("the table could not be made: {error}"));
+                    faults.push(format!("the table could not be made: {}", causes::said(&error)));
                 }
             }
-            Err(error) => faults.push(format!("the kernel's sets could not be read: {error}")),
+            Err(error) => {
+                faults.push(format!("the kernel's sets could not be read: {}", causes::said(&error)))
+            }
         }
     }
     let now = clock::now();

@@ -21,6 +21,7 @@ use super::guard::{Order, Orders, Report, Vitals};
 use super::plan::{ModeBy, Plan};
 use super::surroundings::{self, Look};
 use super::{peers, status};
+use crate::causes;
 use crate::cli::run::RunArguments;
 use crate::control::access::Access;
 use crate::control::{Answer, Asked, Command, Outcome};
@@ -201,7 +202,7 @@ impl Slow {
                 true
             }
             (Err(error), before) => {
-                let why = format!("what must outlive a restart cannot be stored: {error}");
+                let why = format!("what must outlive a restart cannot be stored: {}", causes::said(&error));
                 if before.as_ref() != Some(&why) {
                     self.fault(
                         &why,
@@ -231,7 +232,7 @@ impl Slow {
         match listing.list() {
             Ok(held) => self.give(Order::Compare(listed, held)),
             Err(error) => self.fault(
-                &format!("the kernel's sets could not be read: {error}"),
+                &format!("the kernel's sets could not be read: {}", causes::said(&error)),
                 "whether bans are in force is not known; it is tried again",
             ),
         }
@@ -246,7 +247,7 @@ impl Slow {
                 self.look = look;
             }
             Err(error) => self.fault(
-                &format!("interfaces and addresses could not be read: {error}"),
+                &format!("interfaces and addresses could not be read: {}", causes::said(&error)),
                 "what was known before holds on; it is tried again",
             ),
         }
@@ -300,7 +301,7 @@ impl Slow {
     async fn reload(&mut self) -> Answer {
         tell_service_manager(&[NotifyState::Reloading]);
         let answer = match Plan::read(&self.arguments).map_err(|faults| faults.to_string()).and_then(|plan| {
-            let look = surroundings::look(&plan.config).map_err(|error| error.to_string())?;
+            let look = surroundings::look(&plan.config).map_err(|error| causes::said(&error))?;
             Ok((plan, look))
         }) {
             Err(why) => {

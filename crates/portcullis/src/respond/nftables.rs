@@ -2,12 +2,16 @@
 //!
 //! The table is made when the first ban needs it: who only observes finds nothing changed on his machine.
 
+use std::collections::HashSet;
+
 use portcullis_core::event::Allowance;
 use portcullis_core::ledger;
 use portcullis_core::net::Prefix;
 use portcullis_core::policy::Block;
 use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::nftables::{Counter, Element, Held, Nftables};
+
+use crate::causes;
 
 /// Our table.
 pub struct Kernel {
@@ -51,6 +55,12 @@ impl Kernel {
         if self.is_made { Ok(()) } else { self.make() }
     }
 
+    /// The number by which a [`portcullis_sys::nftables::Monitor`] knows what we change ourselves.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.nftables.port()
+    }
+
     /// Puts these in, with their time; for each the kernel's answer.
     pub fn enforce(&mut self, blocks: &[Block]) -> Vec<(Prefix, Result<(), String>)> {
         let elements: Vec<Element> = blocks
@@ -59,23 +69,44 @@ impl Kernel {
             .collect();
         match self.add(&elements) {
             Ok(()) => blocks.iter().map(|block| (block.prefix(), Ok(()))).collect(),
-            Err(error) if elements.len() == 1 => vec![(elements[0].prefix, Err(error.to_string()))],
-            // A batch is taken wholly or not at all. What may have spoilt it are wide prefixes that overlap with
-            // something; the rest is sent without them, and those one by one.
+            Err(error) if elements.len() == 1 => vec![(elements[0].prefix, Err(causes::said(&error)))],
             Err(error) => {
+                // What may have spoilt a batch are wide prefixes that overlap with something; the rest is sent
+                // without them, and those one by one.
                 let (wide, narrow): (Vec<Element>, Vec<Element>) =
                     elements.into_iter().partition(Element::is_interval);
-                let narrow_answer = if wide.is_empty() { Err(error) } else { self.add(&narrow) }
-                    .map_err(|error| error.to_string());
-                let mut answers: Vec<_> =
-                    narrow.iter().map(|element| (element.prefix, narrow_answer.clone())).collect();
+                let result = if wide.is_empty() { Err(error) } else { self.add(&narrow) };
+                let mut answers = self.answers(&narrow, result);
                 for element in wide {
-                    let answer = self.add(&[element]).map_err(|error| error.to_string());
+                    let answer = self.add(&[element]).map_err(|error| causes::said(&error));
                     answers.push((element.prefix, answer));
                 }
                 answers
             }
         }
+    }
+
+    /// What became of each of `elements`, which went in together. Where a batch was not taken wholly or not at all
+    /// the kernel is asked which of them it holds: what is in force is called so.
+    fn answers(
+        &mut self,
+        elements: &[Element],
+        result: Result<(), NetlinkError>,
+    ) -> Vec<(Prefix, Result<(), String>)> {
+        let error = match result {
+            Ok(()) => return elements.iter().map(|element| (element.prefix, Ok(()))).collect(),
+            Err(error) => error,
+        };
+        let held: HashSet<Prefix> = if error.has_changed_nothing() {
+            HashSet::new()
+        } else {
+            // If it cannot be listed either, all are called failed and sent again; that does no harm.
+            let listed = self.nftables.list().unwrap_or_default();
+            listed.elements.iter().map(|element| element.prefix).collect()
+        };
+        let answer = causes::said(&error);
+        let answer_to = |prefix| if held.contains(&prefix) { Ok(()) } else { Err(answer.clone()) };
+        elements.iter().map(|element| (element.prefix, answer_to(element.prefix))).collect()
     }
 
     /// Takes these out; what is not there is no fault.
