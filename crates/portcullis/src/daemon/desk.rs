@@ -53,7 +53,9 @@ pub fn answer(
             Answer::Outcomes(targets.into_iter().flat_map(unban).collect())
         }
         Command::UnbanAll => {
-            Answer::Outcomes(vec![Outcome::AllUnbanned(engine.unban(now, Selector::All).len())])
+            let ended = engine.unban(now, Selector::All).len();
+            perform(engine);
+            Answer::Outcomes(vec![Outcome::AllUnbanned(ended)])
         }
         Command::Allowances => {
             let until = |remaining: Option<_>| {
@@ -66,6 +68,7 @@ pub fn answer(
             let length = span.duration();
             let until = length.map_or(Until::Ever, |length| Until::At(now.wall + length));
             let is_done = engine.allow(now, &prefixes, length).is_ok();
+            perform(engine);
             let outcome = |prefix| match is_done {
                 true => Outcome::Allowed { prefix, until },
                 false => Outcome::Failed { prefix, why: TOO_MANY_ALLOWED.to_owned() },
@@ -74,6 +77,7 @@ pub fn answer(
         }
         Command::Disallow(prefixes) => {
             let was_allowed = engine.disallow(now, &prefixes);
+            perform(engine);
             let outcome = |(prefix, was_allowed)| match was_allowed {
                 true => Outcome::Disallowed(prefix),
                 false => Outcome::NotAllowed(prefix),
@@ -83,6 +87,7 @@ pub fn answer(
         Command::SetMode(Mode::Enforce) if !can_block => no_right(),
         Command::SetMode(mode) => {
             engine.set_mode(now, mode);
+            perform(engine);
             Answer::Outcomes(vec![Outcome::Mode(mode)])
         }
         Command::Status | Command::Reload => Answer::Refused {
