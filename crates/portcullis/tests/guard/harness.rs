@@ -1,8 +1,9 @@
 //! A guard that runs inside a namespace for as long as a test does.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -189,10 +190,30 @@ impl Guard {
         command.args(words).arg("--state").arg(&self.state).output().unwrap().into()
     }
 
+    /// The same, with a text on its standard input.
+    #[track_caller]
+    pub fn verb_with_input(&self, words: &[&str], input: &str) -> Said {
+        let mut command = Command::new(PROGRAM);
+        command.args(words).arg("--state").arg(&self.state);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It reads its input to the end before it says anything, so that neither waits for the other. One that stops
+        // reading early tells why.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap().into()
+    }
+
     /// What `status` says.
     #[track_caller]
     pub fn status(&self) -> Value {
         self.verb(&["status", "--json"]).json()
+    }
+
+    /// Kills it as the kernel does when memory is short (SIGKILL), and waits until it is gone.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.running.signal(Signal::SIGKILL);
+        self.running.wait(SOON);
     }
 
     /// Tells it to end (SIGTERM), waits for that and returns its exit code.

@@ -4,9 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod enforcing;
 mod friends;
-#[expect(dead_code, reason = "written for every test of this program, before all of them are there")]
 mod harness;
+mod kernel;
+mod operating;
 mod peers;
 mod published;
 mod scans;
