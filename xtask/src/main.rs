@@ -2,6 +2,7 @@
 //!
 //! A task is a line in [`TASKS`]; it appears in the help when it works, not before.
 
+mod bench;
 mod demo;
 mod licences;
 mod packaging;
@@ -22,7 +23,7 @@ struct Task {
     perform: fn(&[String]) -> Outcome,
 }
 
-const TASKS: [Task; 3] = [
+const TASKS: [Task; 4] = [
     Task {
         name: "run",
         does: "builds portcullis and watches this host, changing nothing; arguments go to `portcullis run`",
@@ -37,6 +38,11 @@ const TASKS: [Task; 3] = [
         name: "demo",
         does: "a real nmap against a bare host and a guarded one, side by side, in namespaces of its own",
         perform: demo::perform,
+    },
+    Task {
+        name: "bench",
+        does: "measures every speed that is claimed, beside Debian's portsentry; [ROW…] [--runs N]",
+        perform: bench::perform,
     },
 ];
 

@@ -16,12 +16,13 @@ const fn tool(program: &'static str, packages: [&'static str; 4]) -> Tool {
 
 /// None of these packages starts a service when it is installed: Debian's `iperf3` and `nftables` bring a unit,
 /// which stays disabled.
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 12] = [
     tool("ip", ["iproute2", "iproute", "iproute2", "iproute2"]),
     tool("nsenter", ["util-linux", "util-linux-core", "util-linux", "util-linux"]),
     tool("setpriv", ["util-linux", "util-linux", "util-linux", "util-linux"]),
     tool("ethtool", ["ethtool", "ethtool", "ethtool", "ethtool"]),
     tool("nft", ["nftables", "nftables", "nftables", "nftables"]),
+    tool("iptables", ["iptables", "iptables-nft", "iptables-nft", "iptables"]),
     tool("conntrack", ["conntrack", "conntrack-tools", "conntrack-tools", "conntrack-tools"]),
     tool("tcpdump", ["tcpdump", "tcpdump", "tcpdump", "tcpdump"]),
     tool("nmap", ["nmap", "nmap", "nmap", "nmap"]),
@@ -41,9 +42,9 @@ const INSTALLERS: [(&str, &str); 4] = [
     ("zypper", "zypper install"),
 ];
 
-/// The programs that the tests use.
+/// The programs that the tests use: all but the peer's, which only the benchmark needs.
 pub fn all() -> Vec<&'static str> {
-    TOOLS.iter().map(|tool| tool.program).collect()
+    TOOLS.iter().map(|tool| tool.program).filter(|program| *program != "iptables").collect()
 }
 
 /// Sees to it that these tools are there: says which are needed, and installs the missing ones where that is
