@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, View};
 use portcullis_core::event::{Action, Scan, What};
@@ -27,6 +28,9 @@ use crate::record::{LogEvent, Summary, Told};
 /// A capture has nobody who could aim at a bucket of the tables, and the same capture must always give the same
 /// verdict: the key is fixed.
 const KEY: Secret = Secret([0; 16]);
+
+/// A step back further than this is no disorder.
+const ANOTHER_RECORDING: Duration = Duration::from_secs(3600);
 
 /// Reads the captures and tells what they hold.
 #[must_use]
@@ -71,6 +75,8 @@ struct Replay {
     now: Now,
     first: Option<Wall>,
     last: Wall,
+    /// How far the clock of waiting is ahead of the packets'.
+    shift: Duration,
     scans: Vec<(Wall, Scan)>,
 }
 
@@ -88,7 +94,7 @@ impl Replay {
         let mut engine = Engine::new(plan::settings(config, config.respond.mode), View::Capture, KEY);
         let now = Now::default();
         engine.surround(now, surroundings(local));
-        Replay { engine, now, first: None, last: Wall::default(), scans: Vec::new() }
+        Replay { engine, now, first: None, last: Wall::default(), shift: Duration::ZERO, scans: Vec::new() }
     }
 
     /// Judges the packets of one file.
@@ -125,11 +131,15 @@ impl Replay {
         Ok(())
     }
 
-    /// Captures may run backwards (several interfaces, several files): waiting never does.
+    /// Captures may run backwards a little (several interfaces): waiting never does. A long step back is another
+    /// recording (files in any order), whose clock goes on from here.
     fn arrive(&mut self, time: Wall) {
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
         self.last = self.last.max(time);
-        self.now = Now { mono: self.now.mono.max(Mono(time.0)), wall: time };
+        if time + ANOTHER_RECORDING < self.now.wall {
+            self.shift = self.now.mono.0.saturating_sub(time.0);
+        }
+        self.now = Now { mono: self.now.mono.max(Mono(time.0 + self.shift)), wall: time };
         if self.engine.next_timeout().is_some_and(|due| due <= self.now.mono) {
             self.engine.tick(self.now, &mut Nobody);
         }
@@ -204,5 +214,22 @@ impl std::fmt::Display for ReadError {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_never_runs_backwards_and_an_older_recording_goes_on_from_here() {
+        let mut replay = Replay::new(&Config::default(), None);
+        let mut at = |seconds| {
+            replay.arrive(Wall(Duration::from_secs(seconds)));
+            replay.now.mono.0.as_secs()
+        };
+        assert_eq!([at(10_000), at(9_990), at(10_001)], [10_000, 10_000, 10_001], "a little disorder");
+        assert_eq!([at(100), at(160), at(3000)], [10_001, 10_061, 12_901], "files in any order");
+        assert_eq!(at(20_000), 29_901);
     }
 }
