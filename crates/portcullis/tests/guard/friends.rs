@@ -20,7 +20,7 @@ fn packets_with_bad_checksums_do_not_count() {
     }
     let mut guard = Guard::start(&lab.victim, &["--observe"]);
     // The kernel finds the neighbour: nmap would spoil its own question for him too.
-    let nmap = ["nmap", "-n", "-Pn", "--send-ip", "--max-retries", "0", "--badsum", "-p", "21-40"];
+    let nmap = ["nmap", "-n", "-Pn", "--send-ip", "-T5", "--max-retries", "0", "--badsum", "-p", "21-40"];
     for options in [&["-sS", "10.77.0.2"][..], &["-sU", "10.77.0.2"], &["-sS", "-6", "fd77::2"]] {
         lab.attacker.run(&[&nmap[..], options].concat());
     }

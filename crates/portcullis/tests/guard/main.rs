@@ -4,10 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod captures;
 mod enforcing;
 mod friends;
 mod harness;
 mod kernel;
+mod listening;
 mod operating;
 mod peers;
 mod published;
