@@ -41,8 +41,9 @@ pub struct Interface {
     pub is_loopback: bool,
     /// The bridge, bond or other master that it is a port of.
     pub master: Option<u32>,
-    /// Whether its master is a bridge: what arrives here arrives on the bridge again.
-    pub is_bridge_port: bool,
+    /// Whether its master is a bridge, a bond or a team: what arrives here arrives on the master again (net/core/dev.c,
+    /// `another_round`).
+    pub is_port: bool,
 }
 
 /// One own address.
@@ -146,7 +147,7 @@ fn read_interface(body: &[u8]) -> Option<Interface> {
         is_up: has(libc::IFF_UP),
         is_loopback: has(libc::IFF_LOOPBACK),
         master: attributes.get(libc::IFLA_MASTER).and_then(message::u32_ne),
-        is_bridge_port: kind_of_port == Some("bridge"),
+        is_port: matches!(kind_of_port, Some("bridge" | "bond" | "team")),
     })
 }
 

@@ -24,7 +24,7 @@ fn a_bare_host_has_its_loopback() {
     let Some(namespace) = Namespace::new() else { return };
     let network = look(&namespace);
     let lo = interface(&network, "lo");
-    assert!(lo.is_up && lo.is_loopback && lo.master.is_none() && !lo.is_bridge_port);
+    assert!(lo.is_up && lo.is_loopback && lo.master.is_none() && !lo.is_port);
     let own: Vec<IpAddr> = network.addresses.iter().map(|address| address.address).collect();
     assert_eq!(own, addresses(&["127.0.0.1", "::1"]));
     assert_eq!(network.addresses[0].network.to_string(), "127.0.0.0/8");
@@ -40,9 +40,9 @@ fn interfaces_say_what_they_are_part_of() {
     let network = look(&namespace);
     let (bridge, port, far) =
         (interface(&network, "br0"), interface(&network, "port0"), interface(&network, "far0"));
-    assert_eq!((port.master, port.is_bridge_port, port.is_up), (Some(bridge.index), true, true));
-    assert_eq!((far.master, far.is_bridge_port, far.is_up), (None, false, false));
-    assert!(!bridge.is_bridge_port && bridge.is_up);
+    assert_eq!((port.master, port.is_port, port.is_up), (Some(bridge.index), true, true));
+    assert_eq!((far.master, far.is_port, far.is_up), (None, false, false));
+    assert!(!bridge.is_port && bridge.is_up);
 }
 
 #[test]

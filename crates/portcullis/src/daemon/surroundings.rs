@@ -39,9 +39,8 @@ pub fn look(config: &Config) -> Result<Look, NetlinkError> {
     let trusted = index_of(&config.protect.interfaces);
     let is_chosen = |interface: &Interface| {
         let is_named = config.watch.interfaces.contains(&interface.name);
-        // What a port of a bridge receives comes again on the bridge.
-        let is_usual =
-            config.watch.interfaces.is_empty() && !interface.is_loopback && !interface.is_bridge_port;
+        // What a port of a bridge (or bond) receives comes again on its master.
+        let is_usual = config.watch.interfaces.is_empty() && !interface.is_loopback && !interface.is_port;
         (is_named || is_usual) && !trusted.contains(&interface.index)
     };
     let (chosen, left): (Vec<&Interface>, Vec<&Interface>) =
