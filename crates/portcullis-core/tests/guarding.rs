@@ -288,6 +288,18 @@ fn an_unbanned_scanner_has_to_be_found_anew() {
 }
 
 #[test]
+fn an_address_is_let_in_again_though_its_64_was_banned_but_never_out_of_a_ban_by_hand() {
+    let mut story = Story::new(Mode::Enforce);
+    story.scan("2001:db8:7::1", 1..=5);
+    let single = Selector::Prefix(prefix("2001:db8:7::1"));
+    assert_eq!(story.engine.unban(story.now, single)[0].prefix, prefix("2001:db8:7::/64"));
+    story.engine.ban(story.now, prefix("2001:db8:7::/48"), None, String::new()).unwrap();
+    story.told();
+    assert_eq!(story.engine.unban(story.now, single), []);
+    assert_eq!(story.engine.bans_around(story.now, &prefix("2001:db8:7::1"))[0].prefix.length(), 48);
+}
+
+#[test]
 fn early_and_repeated_ticks_are_harmless() {
     let mut story = Story::new(Mode::Enforce);
     story.scan(STRANGER, 1..=5);

@@ -32,7 +32,8 @@ pub struct TooMany;
 /// Which bans are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// Of this prefix, and of whatever lies inside.
+    /// Of this prefix, and of whatever lies inside; if there is none, an automatic one that covers it (an IPv6 address
+    /// is banned by its /64).
     Prefix(Prefix),
     /// With this number.
     Id(Id),
@@ -83,7 +84,10 @@ impl Engine {
     /// Ends the bans that are meant; says which they were. Scanners among them have to be found anew.
     pub fn unban(&mut self, now: Now, which: Selector) -> Vec<Ban> {
         let meant: Vec<Prefix> = match which {
-            Selector::Prefix(outer) => self.ledger.inside(&outer),
+            Selector::Prefix(prefix) => {
+                let inside = self.ledger.inside(&prefix);
+                if inside.is_empty() { self.automatic_around(now, &prefix) } else { inside }
+            }
             Selector::All => self.ledger.prefixes(|_, _| true),
             Selector::Id(id) => self.ledger.find(id).into_iter().collect(),
         };
@@ -91,6 +95,19 @@ impl Engine {
             self.judge.forget(prefix);
         }
         self.lift(now, meant, Ending::Operator)
+    }
+
+    fn automatic_around(&self, now: Now, prefix: &Prefix) -> Vec<Prefix> {
+        let around = self.ledger.around(prefix).into_iter();
+        around
+            .filter(|outer| self.ledger.get(now, outer).is_some_and(|ban| ban.cause.is_automatic()))
+            .collect()
+    }
+
+    /// The bans that `prefix` lies inside of, widest first: what still shuts it out.
+    #[must_use]
+    pub fn bans_around(&self, now: Now, prefix: &Prefix) -> Vec<Ban> {
+        self.ledger.around(prefix).iter().filter_map(|outer| self.ledger.get(now, outer)).collect()
     }
 
     /// Allows `prefixes` for `length` (`None` is for ever); bans inside end. Says which those were.

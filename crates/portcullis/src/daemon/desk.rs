@@ -46,7 +46,7 @@ pub fn answer(
                 let ended = engine.unban(now, which);
                 perform(engine);
                 if ended.is_empty() {
-                    return vec![Outcome::NotBanned(target)];
+                    return vec![not_banned(engine, now, target)];
                 }
                 ended.into_iter().map(|ban| Outcome::Unbanned { id: ban.id, prefix: ban.prefix }).collect()
             };
@@ -93,6 +93,23 @@ pub fn answer(
         Command::Status | Command::Reload => Answer::Refused {
             exit: Exit::Failed,
             message: "this is answered before it comes here; please report it as a bug".to_owned(),
+        },
+    }
+}
+
+/// There is no such ban; a wider one made by hand may shut it out all the same.
+fn not_banned(engine: &Engine, now: Now, target: Target) -> Outcome {
+    let Target::Prefix(prefix) = target else { return Outcome::NotBanned(target) };
+    match engine.bans_around(now, &prefix).first() {
+        None => Outcome::NotBanned(target),
+        Some(outer) => Outcome::Failed {
+            prefix,
+            why: format!(
+                "it is shut out by {} of {}; take that back (portcullis unban {0}), or let this one through \
+                 (portcullis allow {prefix})",
+                json::ban_id(outer.id),
+                outer.prefix
+            ),
         },
     }
 }
