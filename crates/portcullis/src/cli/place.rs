@@ -4,14 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::config::{load, standard_files};
+use crate::config::{Config, load, standard_files};
 use crate::control::client::{Client, Failure};
-
-/// The socket where nothing says otherwise.
-const DEFAULT_SOCKET: &str = "/run/portcullis/ctl.sock";
-
-/// Where a daemon without `-c` has its configuration.
-const CONFIGURATION: &str = "/etc/portcullis";
+use crate::daemon::plan::DIRECTORY;
 
 /// The name of the socket below the directory of `--state`.
 pub const SOCKET_NAME: &str = "ctl.sock";
@@ -34,7 +29,7 @@ impl Place {
         match (&self.socket, &self.state) {
             (Some(socket), _) => socket.clone(),
             (None, Some(state)) => state.join(SOCKET_NAME),
-            (None, None) => configured_socket().unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)),
+            (None, None) => configured_socket().unwrap_or_else(|| Config::default().control.socket),
         }
     }
 
@@ -50,6 +45,6 @@ impl Place {
 /// The socket that the configuration names. Who may not read it, or finds it faulty, goes on with the default: the
 /// daemon that he asks may well run all the same.
 fn configured_socket() -> Option<PathBuf> {
-    let files = standard_files(Path::new(CONFIGURATION)).ok()?;
+    let files = standard_files(Path::new(DIRECTORY)).ok()?;
     load(&files).ok().map(|config| config.control.socket)
 }
