@@ -1,7 +1,8 @@
 //! Text from outside, made fit for a terminal or a log line.
 //!
 //! A stranger chooses banner texts and names, an operator chooses reasons: none of it may move the cursor, start a
-//! second log line, or show its letters in another order than they stand.
+//! second log line, or show its letters in another order than they stand. [`Escaped`] is for a text that stands alone,
+//! [`printable`] for one in which a person reads what stands in a file.
 
 use std::fmt::{self, Write};
 
@@ -43,6 +44,20 @@ impl fmt::Display for EscapedBytes<'_> {
     }
 }
 
+/// A foreign text made harmless where it is to be compared with its file: as [`Escaped`], but a backslash, of which old
+/// commands are full, stays single, so that a text escaped in parts is not escaped again.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for (index, part) in text.split('\\').enumerate() {
+        if index > 0 {
+            safe.push('\\');
+        }
+        safe += &Escaped(part).to_string();
+    }
+    safe
+}
+
 /// Characters that a terminal obeys, hides, or lets rearrange their neighbours (Unicode categories Cc, Cf, Zl, Zp and
 /// the variation selectors and tags that carry hidden text).
 fn is_harmful(letter: char) -> bool {
@@ -82,6 +97,11 @@ mod tests {
         ] {
             assert_eq!(Escaped(text).to_string(), shown);
         }
+    }
+
+    #[test]
+    fn a_backslash_of_a_file_is_shown_as_it_stands() {
+        assert_eq!(printable("a\\b\u{1b}\\"), "a\\b\\u{1b}\\");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::duration::Span;
-use super::{Config, EngineChoice, Mode, Trigger, printable};
+use super::{Config, EngineChoice, Mode, Trigger};
+use crate::escape::printable;
 
 /// What `portcullis check` prints of a configuration without faults. The field names are those of its JSON form;
 /// new ones may be added, none changes its meaning. Times are seconds.
@@ -258,7 +259,7 @@ impl fmt::Display for Description {
             f,
             "Answers     at {}, readable for group {}",
             printable(&self.control.socket),
-            self.control.group
+            printable(&self.control.group)
         )?;
         match self.control.operators.as_slice() {
             [] => write!(f, "; only root changes things"),

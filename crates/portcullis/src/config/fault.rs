@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::escape::printable;
+
 /// The longest piece of a line that is shown, in characters; longer ones are cut around the fault.
 const SHOWN: usize = 120;
 
@@ -76,7 +78,11 @@ impl Fault {
         let first = if line.len() > SHOWN { start.saturating_sub(SHOWN / 2) } else { 0 };
         let last = line.len().min(first + SHOWN);
         let marked_end = end.min(last);
-        let piece = |range: &[char]| escape(range.iter().copied(), true);
+        // A tab becomes one blank, so that the caret below keeps its place.
+        let piece = |range: &[char]| {
+            let text: String = range.iter().map(|&c| if c == '\t' { ' ' } else { c }).collect();
+            printable(&text)
+        };
         let mut before = piece(&line[first..start]);
         let mut after = piece(&line[marked_end..last]);
         if first > 0 {
@@ -179,33 +185,6 @@ impl Source<'_> {
         }
         at
     }
-}
-
-/// Foreign text made harmless for a terminal and a log: control characters, and the invisible ones that turn the
-/// direction of writing, are spelled out (`\u{1b}`).
-#[must_use]
-pub fn printable(text: &str) -> String {
-    escape(text.chars(), false)
-}
-
-/// As [`printable`]; a tab becomes one blank where `tab_as_blank`, so that a caret below it keeps its place.
-fn escape(text: impl Iterator<Item = char>, tab_as_blank: bool) -> String {
-    let mut safe = String::new();
-    for character in text {
-        match character {
-            '\t' if tab_as_blank => safe.push(' '),
-            // Bidirectional controls, zero-width characters, separators, the byte order mark and tags:
-            // Unicode Technical Report 36, §2 ("Visual Security Issues").
-            '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}' => safe.extend(character.escape_unicode()),
-            control if control.is_control() => safe.extend(control.escape_default()),
-            plain => safe.push(plain),
-        }
-    }
-    safe
 }
 
 #[cfg(test)]

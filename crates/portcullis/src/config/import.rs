@@ -8,11 +8,12 @@ use std::time::Duration;
 use portcullis_core::net::{PortSet, Prefix};
 use serde::Serialize;
 
-use super::fault::{Fault, Faults, path_as_text, printable};
+use super::fault::{Fault, Faults, path_as_text};
 use super::portsentry::{
     self, BlockMode, Diagnostic, Dialect, IgnoreEntry, KeyName, PortsentryConfig, StartMode,
 };
 use super::{Config, Mode, Trigger, schema, toml};
+use crate::escape::printable;
 
 /// What has become of a line of the old files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

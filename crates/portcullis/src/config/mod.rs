@@ -21,7 +21,7 @@ use portcullis_core::net::{PortSet, Prefix};
 pub use self::check::{Checked, check};
 pub use self::describe::{Description, describe};
 pub use self::duration::{Span, SpanError};
-pub use self::fault::{Fault, Faults, Place, printable};
+pub use self::fault::{Fault, Faults, Place};
 pub use self::import::{Fate, Import, Outcome, import_portsentry};
 pub use self::toml::{Override, load, load_with_overrides, parse, standard_files};
 pub use self::write::{lines, sample, write};

@@ -5,8 +5,8 @@ use std::fmt;
 use portcullis_core::net::PortSet;
 use serde::Serialize;
 
-use super::super::fault::printable;
 use super::{BlockMode, Dialect, PortsentryConfig, missing_programs};
+use crate::escape::printable;
 
 /// The meaning of a portsentry.conf. The field names are those of its JSON form.
 #[derive(Clone, Debug, PartialEq, Serialize)]
