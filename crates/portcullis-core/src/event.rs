@@ -81,7 +81,7 @@ impl Kind {
         Kind::Flags,
     ];
 
-    /// The name in records (`interfaces`: `kinds`).
+    /// The name in records (`kinds` of a `scan` line).
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -129,6 +129,17 @@ pub enum Mode {
     Observe,
     /// Do it.
     Enforce,
+}
+
+impl Mode {
+    /// The name in records, in the configuration and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Observe => "observe",
+            Mode::Enforce => "enforce",
+        }
+    }
 }
 
 /// What was decided about a scanner.

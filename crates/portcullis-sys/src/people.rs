@@ -5,7 +5,7 @@
 
 #![expect(unsafe_code, reason = "the name services and SO_PEERGROUPS have no safe interface in std")]
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -46,31 +46,6 @@ pub fn user_by_name(name: &str) -> io::Result<Option<u32>> {
             libc::getpwnam_r(name.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found)
         };
         outcome(fault, (!found.is_null()).then_some(entry.pw_uid))
-    })
-}
-
-/// The name of the user with this number; `None` if it has none, or one that is not UTF-8.
-///
-/// # Errors
-/// As [`group_by_name`].
-pub fn user_name(user: u32) -> io::Result<Option<String>> {
-    grow(|buffer| {
-        // SAFETY: as in `group_by_name`, for `libc::passwd`.
-        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-        let mut found = std::ptr::null_mut();
-        // SAFETY: as in `group_by_name`, with a number instead of a name.
-        let fault = unsafe {
-            libc::getpwuid_r(user, &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found)
-        };
-        let name = if fault == 0 && !found.is_null() {
-            // SAFETY: getpwuid_r has succeeded, so `pw_name` points to a NUL-terminated text inside `buffer`, which
-            // is alive and not written to until the text is copied.
-            let name = unsafe { CStr::from_ptr(entry.pw_name) };
-            name.to_str().ok().map(str::to_owned)
-        } else {
-            None
-        };
-        outcome(fault, name)
     })
 }
 
@@ -140,17 +115,15 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn root_is_known_by_name_and_number() {
+    fn root_is_known_by_name() {
         assert_eq!(user_by_name("root").unwrap(), Some(0));
         assert_eq!(group_by_name("root").unwrap(), Some(0));
-        assert_eq!(user_name(0).unwrap().as_deref(), Some("root"));
     }
 
     #[test]
     fn nobody_is_found_under_a_name_that_cannot_be() {
         assert_eq!(user_by_name("no such user").unwrap(), None);
         assert_eq!(group_by_name("no\0group").unwrap(), None);
-        assert_eq!(user_name(0xfffe_fffe).unwrap(), None);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use portcullis_core::event::Mode;
 
 use super::place::SOCKET_NAME;
 use crate::config::EngineChoice;
-use portcullis_core::event::Mode;
 
 /// Arguments of `run`. What is given here outranks the configuration for this run.
 #[derive(Debug, Default, Args)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::duration::Span;
-use super::{Config, EngineChoice, Mode, Trigger};
+use super::{Config, EngineChoice, Trigger};
 use crate::escape::printable;
 
 /// What `portcullis check` prints of a configuration without faults. The field names are those of its JSON form;
@@ -146,10 +146,7 @@ pub fn describe(config: &Config) -> Description {
             resolvers: config.protect.resolvers,
         },
         responds: Responds {
-            mode: match config.respond.mode {
-                Mode::Observe => "observe",
-                Mode::Enforce => "enforce",
-            },
+            mode: config.respond.mode.name(),
             ban_seconds: config.respond.ban.map(|ban| ban.as_secs_f64()),
             ban_ever: config.respond.ban.is_none(),
             growth: config.respond.growth,

@@ -14,13 +14,12 @@ pub mod term;
 use std::fmt;
 use std::str::FromStr;
 
-use portcullis_core::event::{Ban, Id, Protection, Until};
+use portcullis_core::event::{Ban, Id, Mode, Protection, Until};
 use portcullis_core::net::{Prefix, PrefixError};
 use tokio::sync::oneshot;
 
 use crate::exit::Exit;
 use crate::record::json;
-use portcullis_core::event::Mode;
 
 pub use status::Status;
 pub use term::Term;

@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use portcullis_core::event::Mode;
 use portcullis_core::net::Prefix;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -13,7 +14,6 @@ use super::term::Term;
 use super::{Command, Status, Target};
 use crate::exit::Exit;
 use crate::record::json::{AllowFields, BanFields};
-use portcullis_core::event::Mode;
 
 /// The version that this program speaks.
 pub const VERSION: u32 = 1;

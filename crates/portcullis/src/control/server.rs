@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_core::event::Mode;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -424,12 +425,12 @@ fn outcome(outcome: &Outcome) -> Reply {
             Exit::Failed,
             format!("{prefix} is not allowed by hand; portcullis allow --list tells who is"),
         ),
-        Outcome::Mode(portcullis_core::event::Mode::Observe) => done(
+        Outcome::Mode(Mode::Observe) => done(
             "observing: scans are told and not blocked, and bans that scans had brought have ended; \
              portcullis enforce begins to block"
                 .to_owned(),
         ),
-        Outcome::Mode(portcullis_core::event::Mode::Enforce) => {
+        Outcome::Mode(Mode::Enforce) => {
             done("enforcing: scanners are blocked; portcullis observe stops that".to_owned())
         }
         Outcome::Failed { prefix, why } => not_done(Exit::Failed, format!("{prefix}: {why}")),

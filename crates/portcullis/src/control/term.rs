@@ -29,12 +29,6 @@ impl Term {
     }
 }
 
-impl From<Option<Duration>> for Term {
-    fn from(duration: Option<Duration>) -> Term {
-        duration.map_or(Term::Ever, Term::For)
-    }
-}
-
 /// Why a text is no term.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TermError {
@@ -77,7 +71,7 @@ impl fmt::Display for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Term::For(duration) => {
-                let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+                let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
                 Span(Duration::from_secs(seconds)).fmt(f)
             }
             Term::Ever => f.write_str("ever"),

@@ -163,7 +163,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
 
     output.tell(Told::Start(Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: status::mode_name(mode.0).to_owned(),
+        mode: mode.0.name().to_owned(),
         engine: engine_name.to_owned(),
         interfaces: look.watched.clone(),
         configuration: plan.configuration(),

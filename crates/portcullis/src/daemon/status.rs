@@ -22,7 +22,7 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: std::process::id(),
         since: json::time(slow.since.wall),
-        mode: mode_name(mode).to_owned(),
+        mode: mode.name().to_owned(),
         mode_by: by.words().to_owned(),
         configuration: slow.plan.configuration(),
         engine: slow.engine.to_owned(),
@@ -42,15 +42,6 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         would_have_banned_peers: observed.map(|(_, peers)| peers),
         records_left_out: vitals.left_out,
         faults: faults(slow, vitals),
-    }
-}
-
-/// The name of a mode on the outside.
-#[must_use]
-pub fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "observe",
-        Mode::Enforce => "enforce",
     }
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use portcullis_core::event::{Ban, BanState, Cause, Decision, Fault, Id, Scan, Until, What};
+use portcullis_core::event::{Ban, Cause, Decision, Fault, Id, Scan, Until, What};
 use portcullis_core::net::Prefix;
 use portcullis_core::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -256,15 +256,11 @@ impl From<&Ban> for BanFields {
             cause,
             since: time(ban.since),
             until: until(ban.until),
-            state: state(ban.state).into(),
+            state: ban.state.words().into(),
             times: ban.times,
             why,
         }
     }
-}
-
-fn state(state: BanState) -> &'static str {
-    state.words()
 }
 
 /// The fields of an allowance; `None` where it was taken back.

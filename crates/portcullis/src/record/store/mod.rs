@@ -241,7 +241,8 @@ impl Store {
         let mut select = self.connection.prepare("SELECT mode, since, by FROM mode_by_hand")?;
         let mut rows = select.query([])?;
         if let Some(row) = rows.next()? {
-            let mode = if row.get_ref(0)?.as_str()? == "enforce" { Mode::Enforce } else { Mode::Observe };
+            let is_enforce = row.get_ref(0)?.as_str()? == Mode::Enforce.name();
+            let mode = if is_enforce { Mode::Enforce } else { Mode::Observe };
             stored.mode = Some(ModeByHand { mode, since: wall(row.get(1)?), by: row.get(2)? });
         }
 
@@ -312,10 +313,9 @@ impl Store {
         if let Some(mode) = changes.mode {
             transaction.execute("DELETE FROM mode_by_hand", [])?;
             if let Some(ModeByHand { mode, since, by }) = mode {
-                let mode = if *mode == Mode::Enforce { "enforce" } else { "observe" };
                 transaction.execute(
                     "INSERT INTO mode_by_hand (only, mode, since, by) VALUES (1, ?1, ?2, ?3)",
-                    params![mode, milliseconds(since.0), by],
+                    params![mode.name(), milliseconds(since.0), by],
                 )?;
             }
         }
