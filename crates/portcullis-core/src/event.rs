@@ -68,19 +68,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in the order in which records list them.
-    pub const ALL: [Kind; 9] = [
-        Kind::Syn,
-        Kind::Connect,
-        Kind::Fin,
-        Kind::Null,
-        Kind::Xmas,
-        Kind::Maimon,
-        Kind::Udp,
-        Kind::Sctp,
-        Kind::Flags,
-    ];
-
     /// The name in records (`kinds` of a `scan` line).
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -1,6 +1,5 @@
-//! What the engine counts: every packet ends in exactly one of these, or in a [`crate::wire::Refusal`].
-
-use crate::event::Kind;
+//! What the engine counts. A live packet ends in exactly one of `trusted` to `unknown`, `probes`, or a
+//! [`crate::wire::Refusal`]; in a capture a contact counts when it is settled.
 
 /// Counts since start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,25 +28,6 @@ pub struct Counters {
     pub withdrawn: u64,
     /// Sources found scanning.
     pub scans: u64,
-    probes: [u64; Kind::ALL.len()],
-}
-
-impl Counters {
-    /// Probes counted of one kind.
-    #[must_use]
-    pub fn probes_of(&self, kind: Kind) -> u64 {
-        Kind::ALL.iter().zip(self.probes).find(|(own, _)| **own == kind).map_or(0, |(_, count)| count)
-    }
-
     /// Probes counted.
-    #[must_use]
-    pub fn probes(&self) -> u64 {
-        self.probes.iter().sum()
-    }
-
-    pub(super) fn count(&mut self, kind: Kind) {
-        if let Some(count) = self.probes.get_mut(kind as usize) {
-            *count += 1;
-        }
-    }
+    pub probes: u64,
 }

@@ -356,7 +356,7 @@ impl Engine {
 
     /// A probe: it adds to the scan that is under way, or is weighed.
     fn count(&mut self, probe: Probe, host: &mut dyn Host) {
-        self.counters.count(probe.contact.kind);
+        self.counters.probes += 1;
         let source = probe.contact.source;
         match self.incidents.decision(source) {
             // Its ban is over, and it has not stopped: that is a new scan.

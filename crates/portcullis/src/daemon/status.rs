@@ -30,7 +30,7 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         packets: vitals.counters.packets,
         dropped: vitals.dropped,
         refused: refused(vitals),
-        probes: vitals.counters.probes(),
+        probes: vitals.counters.probes,
         sources: vitals.suspects.0 as u64,
         forgotten: vitals.suspects.1,
         scans: vitals.counters.scans,
