@@ -91,9 +91,17 @@ impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
     }
 }
 
+/// Contacts without an answer, and since when.
+type Waiting = HashMap<Flow, (Contact, Now), BuildHasherDefault<Keyless>>;
+
+/// Whether the contact of this flow that began to wait at `since` waits still.
+fn is_waiting(waiting: &Waiting, since: Mono, flow: &Flow) -> bool {
+    waiting.get(flow).is_some_and(|(_, at)| at.mono == since)
+}
+
 /// Everything that a capture has told so far.
 pub struct Answers {
-    waiting: HashMap<Flow, (Contact, Now), BuildHasherDefault<Keyless>>,
+    waiting: Waiting,
     /// In the order in which they came; an entry whose contact is settled already is passed over.
     queue: VecDeque<(Mono, Flow)>,
     settled: Vec<Settled>,
@@ -179,11 +187,16 @@ impl Answers {
         if self.waiting.contains_key(&flow) {
             return;
         }
-        if self.waiting.len() >= CAPACITY
-            && let Some((_, oldest)) = self.queue.pop_front()
-            && let Some((contact, at)) = self.waiting.remove(&oldest)
+        while self.waiting.len() >= CAPACITY
+            && let Some((since, oldest)) = self.queue.pop_front()
         {
-            self.settled.push(Settled { contact, at, is_refused: false });
+            self.give_up(since, &oldest);
+        }
+        if self.queue.len() >= 2 * CAPACITY {
+            // Most entries are of contacts that were answered; behind one that was not they would pile up for as long
+            // as the capture's clock stands still.
+            let waiting = &self.waiting;
+            self.queue.retain(|(since, flow)| is_waiting(waiting, *since, flow));
         }
         self.waiting.insert(flow, (contact, now));
         self.queue.push_back((now.mono, flow));
@@ -192,15 +205,10 @@ impl Answers {
     /// The contacts that turned out to have found nothing, oldest first within each call.
     pub fn settle(&mut self, now: Mono) -> Vec<Settled> {
         while let Some(&(since, flow)) = self.queue.front() {
-            let is_settled = self.waiting.get(&flow).is_none_or(|(_, at)| at.mono != since);
-            if !is_settled {
-                if now.since(since) < PATIENCE {
-                    break;
-                }
-                if let Some((contact, at)) = self.waiting.remove(&flow) {
-                    self.settled.push(Settled { contact, at, is_refused: false });
-                }
+            if is_waiting(&self.waiting, since, &flow) && now.since(since) < PATIENCE {
+                break;
             }
+            self.give_up(since, &flow);
             self.queue.pop_front();
         }
         std::mem::take(&mut self.settled)
@@ -216,6 +224,15 @@ impl Answers {
     #[must_use]
     pub fn has_two_ways(&self) -> bool {
         self.has_two_ways
+    }
+
+    /// Nothing has answered the contact that began to wait at `since`, if it still waits.
+    fn give_up(&mut self, since: Mono, flow: &Flow) {
+        if is_waiting(&self.waiting, since, flow)
+            && let Some((contact, at)) = self.waiting.remove(flow)
+        {
+            self.settled.push(Settled { contact, at, is_refused: false });
+        }
     }
 
     fn refuse(&mut self, flow: &Flow) {
@@ -238,5 +255,41 @@ fn protocol_of(number: u8) -> Option<Protocol> {
         17 => Some(Protocol::Udp),
         132 => Some(Protocol::Sctp),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Kind;
+
+    fn contact(number: u32) -> Contact {
+        let target = Endpoint { protocol: Protocol::Tcp, address: "192.0.2.2".parse().unwrap(), port: 22 };
+        let source = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into();
+        Contact { source, source_port: 40_000, target, kind: Kind::Syn, interface: 0 }
+    }
+
+    #[test]
+    fn a_capture_whose_clock_stands_still_fills_no_memory() {
+        let mut answers = Answers::default();
+        answers.wait(Now::default(), contact(0));
+        for number in 1..4 * CAPACITY as u32 {
+            let contact = contact(number);
+            answers.wait(Now::default(), contact);
+            answers.refuse(&Flow::of(&contact));
+            assert_eq!(answers.settle(Mono::default()).len(), 1);
+        }
+        assert!(answers.queue.len() <= 2 * CAPACITY, "{}", answers.queue.len());
+        assert_eq!(answers.settle(Mono::default() + PATIENCE).len(), 1, "the first is still there");
+    }
+
+    #[test]
+    fn more_contacts_than_may_wait_are_decided_early_and_none_is_lost() {
+        let mut answers = Answers::default();
+        for number in 0..CAPACITY as u32 + 100 {
+            answers.wait(Now::default(), contact(number));
+        }
+        assert_eq!((answers.waiting.len(), answers.settle(Mono::default()).len()), (CAPACITY, 100));
+        assert_eq!(answers.settle(Mono::default() + PATIENCE).len(), CAPACITY);
     }
 }
