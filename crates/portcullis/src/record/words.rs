@@ -78,7 +78,7 @@ pub fn not_enforced(bans: usize, answer: &str) -> String {
 /// That the kernel did not let go of something.
 #[must_use]
 pub fn not_changed(answer: &str) -> String {
-    format!("the kernel did not take a change of its sets: {}; trying again", Escaped(answer))
+    format!("the kernel did not take a change of its sets: {}", Escaped(answer))
 }
 
 /// `until 2026-11-21T02:18:20.453Z`, or `for ever`.
