@@ -166,7 +166,7 @@ impl Replay {
         let summary = Summary {
             packets: counters.packets,
             seconds: self.last.since(first).as_secs_f64(),
-            sources: self.engine.suspects().0 as u64 + self.scans.len() as u64,
+            sources: Some(self.engine.suspects().0 as u64 + self.scans.len() as u64),
             scanners: self.scans.len() as u64,
             faults: refusals.map(|(refusal, count)| (refusal.name().to_owned(), count)).collect(),
             ..Summary::default()

@@ -25,7 +25,7 @@ pub struct Status {
     pub engine: String,
     /// What it watches now.
     pub interfaces: Vec<String>,
-    /// Packets that the filter let through to the program.
+    /// Packets that the filter let through to the program; 0 with `listen`, which sees none.
     pub packets: u64,
     /// Packets that the kernel dropped because the ring was full.
     pub dropped: u64,
@@ -48,10 +48,11 @@ pub struct Status {
     pub bans_unsaved: u64,
     /// Allowances made by hand.
     pub allowances: u64,
-    /// While observing: sources that would have been banned in the last day.
+    /// While observing: sources that would have been banned since the start, or since the line of the day was told;
+    /// at most 16,384.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_have_banned: Option<u64>,
-    /// Of these, those to whom this host had connections of its own.
+    /// Of these, those that this host has a TCP connection with now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_have_banned_peers: Option<u64>,
     /// Records that were left out because the slow path could not follow.

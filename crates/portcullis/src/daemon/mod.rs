@@ -187,6 +187,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         store_fault: None,
         engine: engine_name,
         dropped: 0,
+        yesterday: status::Counted::default(),
     };
 
     let fast = thread::Builder::new()

@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::guard::{Order, Orders, Report, Vitals};
 use super::plan::{ModeBy, Plan};
+use super::status::Counted;
 use super::surroundings::{self, Look};
 use super::{peers, status};
 use crate::causes;
@@ -109,6 +110,8 @@ pub struct Slow {
     pub engine: &'static str,
     /// Packets dropped when that was last told.
     pub dropped: u64,
+    /// What had been counted when the last day was over.
+    pub yesterday: Counted,
 }
 
 /// What the slow path listens to.
@@ -376,10 +379,10 @@ impl Slow {
     }
 
     async fn tell_of_the_day(&mut self) {
-        if self.mode.0 == Mode::Observe
-            && let Some(vitals) = self.vitals().await
-        {
-            let summary = status::summary(&vitals, &peers::connected(), DAY);
+        let Some(vitals) = self.vitals().await else { return };
+        let yesterday = std::mem::replace(&mut self.yesterday, Counted::of(&vitals));
+        if self.mode.0 == Mode::Observe {
+            let summary = status::summary(&vitals, &yesterday, &peers::connected(), DAY);
             self.output.tell(Told::Summary(summary));
             self.give(Order::NewDay);
         }

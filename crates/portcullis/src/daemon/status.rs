@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use portcullis_core::engine::Counters;
 use portcullis_core::event::Mode;
+use portcullis_core::wire::Refusals;
 
 use super::guard::Vitals;
 use super::peers;
@@ -45,17 +47,40 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
     }
 }
 
-/// The numbers of a while of observing.
+/// What had been counted at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    counters: Counters,
+    refusals: Refusals,
+    dropped: u64,
+}
+
+impl Counted {
+    /// What has been counted by now.
+    #[must_use]
+    pub fn of(vitals: &Vitals) -> Counted {
+        Counted {
+            counters: vitals.counters.clone(),
+            refusals: vitals.refusals.clone(),
+            dropped: vitals.dropped,
+        }
+    }
+}
+
+/// The numbers of a while of observing: what was counted since `before`.
 #[must_use]
-pub fn summary(vitals: &Vitals, connected: &HashSet<IpAddr>, span: Duration) -> Summary {
+pub fn summary(vitals: &Vitals, before: &Counted, connected: &HashSet<IpAddr>, span: Duration) -> Summary {
     let (sources, peers) = would_have_banned(vitals, connected);
+    let refused = vitals.refusals.iter().map(|(refusal, count)| {
+        (refusal.name().to_owned(), count.saturating_sub(before.refusals.count(refusal)))
+    });
     Summary {
-        packets: vitals.counters.packets,
+        packets: vitals.counters.packets.saturating_sub(before.counters.packets),
         seconds: span.as_secs_f64(),
-        sources: vitals.suspects.0 as u64,
-        scanners: vitals.counters.scans,
-        dropped: Some(vitals.dropped),
-        faults: refused(vitals),
+        sources: None,
+        scanners: vitals.counters.scans.saturating_sub(before.counters.scans),
+        dropped: Some(vitals.dropped.saturating_sub(before.dropped)),
+        faults: refused.filter(|(_, count)| *count > 0).collect(),
         would_have_banned: Some(sources),
         would_have_banned_peers: Some(peers),
     }
@@ -107,4 +132,39 @@ const FIXED: [&str; 5] =
 #[must_use]
 pub fn needs_restart(difference: &str) -> bool {
     FIXED.iter().any(|key| difference.strip_prefix(key).is_some_and(|rest| rest.starts_with(" =")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_core::policy::Surroundings;
+
+    fn vitals(packets: u64, scans: u64, dropped: u64) -> Vitals {
+        Vitals {
+            counters: Counters { packets, scans, ..Counters::default() },
+            refusals: Refusals::default(),
+            received: packets,
+            dropped,
+            mode: Mode::Observe,
+            suspects: (0, 0),
+            bans: 0,
+            bans_not_in_force: 0,
+            bans_unsaved: 0,
+            allowances: 0,
+            observed: ["192.0.2.1", "192.0.2.2"].map(|a| a.parse().unwrap()).into(),
+            unanswered: 0,
+            left_out: 0,
+            complaint: None,
+            surroundings: Surroundings::default(),
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_day_tells_of_that_day_only() {
+        let before = Counted::of(&vitals(1000, 7, 4));
+        let connected = HashSet::from(["192.0.2.2".parse().unwrap()]);
+        let summary = summary(&vitals(1500, 9, 4), &before, &connected, Duration::from_secs(86_400));
+        assert_eq!((summary.packets, summary.scanners, summary.dropped), (500, 2, Some(0)));
+        assert_eq!((summary.would_have_banned, summary.would_have_banned_peers), (Some(2), Some(1)));
+    }
 }

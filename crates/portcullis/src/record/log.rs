@@ -396,16 +396,24 @@ fn begin(start: &Start) -> String {
 
 fn sum_up(summary: &Summary) -> String {
     let mut line = format!(
-        "{} {} in {}: {} {} counted, {} of them {}",
+        "{} {} in {}: ",
         summary.packets,
         words::plural(summary.packets, "packet", "packets"),
         words::seconds(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
-        summary.sources,
-        words::plural(summary.sources, "source", "sources"),
-        summary.scanners,
-        words::plural(summary.scanners, "a scanner", "scanners"),
     );
     // Writing to a String cannot fail.
+    let _ = match summary.sources {
+        Some(sources) => write!(
+            line,
+            "{sources} {} counted, {} of them {}",
+            words::plural(sources, "source", "sources"),
+            summary.scanners,
+            words::plural(summary.scanners, "a scanner", "scanners"),
+        ),
+        None => {
+            write!(line, "{} {}", summary.scanners, words::plural(summary.scanners, "scan", "scans"))
+        }
+    };
     if let Some(would) = summary.would_have_banned {
         let _ = write!(line, "; would have banned {would} {}", words::plural(would, "source", "sources"));
         if let Some(peers) = summary.would_have_banned_peers {

@@ -92,9 +92,10 @@ pub struct Summary {
     pub packets: u64,
     /// Seconds from the first packet to the last, or of the while that is summed up.
     pub seconds: f64,
-    /// Sources whose probes counted.
-    pub sources: u64,
-    /// Sources that were held to be scanners.
+    /// Sources whose probes counted; told by a replay only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<u64>,
+    /// Sources that were held to be scanners; who scanned again after a pause counts again.
     pub scanners: u64,
     /// Packets that the kernel dropped before they were read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +105,7 @@ pub struct Summary {
     /// While observing: how many would have been banned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_have_banned: Option<u64>,
-    /// Of these, those to whom this host had connections of its own.
+    /// Of these, those that this host has a TCP connection with now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_have_banned_peers: Option<u64>,
 }

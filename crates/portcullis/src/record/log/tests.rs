@@ -136,7 +136,7 @@ fn a_line_says_what_who_evidence_consequence_and_how_to_undo_it() {
             told(Told::Summary(Summary {
                 packets: 1,
                 seconds: 86_400.0,
-                sources: 12,
+                sources: Some(12),
                 scanners: 1,
                 faults: [("bad checksum".to_owned(), 3)].into(),
                 would_have_banned: Some(5),
@@ -145,6 +145,10 @@ fn a_line_says_what_who_evidence_consequence_and_how_to_undo_it() {
             })),
             "1 packet in 24 h: 12 sources counted, 1 of them a scanner; would have banned 5 sources, 1 of them a \
              peer of yours; to block: portcullis enforce; not readable: 3 bad checksum",
+        ),
+        (
+            told(Told::Summary(Summary { packets: 2, seconds: 86_400.0, scanners: 3, ..Summary::default() })),
+            "2 packets in 24 h: 3 scans",
         ),
     ] {
         assert_eq!(in_words(&event), line);
