@@ -1,10 +1,10 @@
-//! From packets to probes: what a packet is ([`classify`]), who is remembered ([`sources`]), how a capture answers
-//! "is a service there?" ([`answers`]), and what one scan adds up to ([`incidents`]).
+//! From packets to probes: what a packet is (`classify`), who is remembered ([`sources`]), how a capture answers
+//! "is a service there?" (`answers`), and what one scan adds up to ([`incidents`]).
 //!
 //! Called by the engine, in this order, for each packet that is for us.
 
-pub mod answers;
-pub mod classify;
+pub(crate) mod answers;
+pub(crate) mod classify;
 pub mod incidents;
 pub mod sources;
 
