@@ -187,7 +187,7 @@ fn a_refusal_keeps_its_exit_code_and_cannot_reach_the_terminal() {
     let failure = ask(&mut daemon.client(), &Request::Reload).unwrap_err();
     assert_eq!(failure.exit, Exit::ConfigurationInvalid);
     assert_eq!(failure.message, "portcullis.toml:1:1: no\\u{1b}\n  mend it");
-    let request = Request::Ban { prefixes: texts(&[ban(1).prefix]), span: None, why: String::new() };
+    let request = Request::Ban { prefixes: texts(&[ban(1).prefix]), term: None, why: String::new() };
     let outcomes = ask(&mut daemon.client(), &request).unwrap();
     assert!(
         matches!(&outcomes[..], [Reply::Outcome { exit: 5, text }] if text.contains("gateway")),
@@ -452,7 +452,7 @@ fn the_verbs_print_what_the_daemon_says() {
 #[test]
 fn a_request_for_ever_is_said_by_its_word_on_the_wire() {
     let request =
-        Request::Allow { prefixes: texts(&[ban(1).prefix]), span: Text(portcullis::control::Term::Ever) };
+        Request::Allow { prefixes: texts(&[ban(1).prefix]), term: Text(portcullis::control::Term::Ever) };
     let line = String::from_utf8(request.to_line()).unwrap();
     assert!(line.contains(r#""for":"ever""#), "{line}");
 }

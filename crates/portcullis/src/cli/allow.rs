@@ -21,7 +21,7 @@ pub struct AllowArguments {
     prefixes: Vec<Word<Prefix>>,
     /// How long: 10m, 2h, 7d [default: ever]
     #[arg(long = "for", value_name = "TIME", conflicts_with_all = ["list", "remove"])]
-    span: Option<Term>,
+    term: Option<Term>,
     /// List what was allowed by hand
     #[arg(long, conflicts_with = "remove")]
     list: bool,
@@ -46,8 +46,8 @@ pub fn allow(arguments: &AllowArguments) -> Result<Exit, Failure> {
         return send(place, &prefixes, |piece| Request::Disallow { prefixes: texts(piece) });
     }
     let prefixes = gather(&arguments.prefixes)?;
-    let span = Text(arguments.span.unwrap_or(Term::Ever));
-    send(place, &prefixes, |piece| Request::Allow { prefixes: texts(piece), span })
+    let term = Text(arguments.term.unwrap_or(Term::Ever));
+    send(place, &prefixes, |piece| Request::Allow { prefixes: texts(piece), term })
 }
 
 fn list(arguments: &AllowArguments) -> Result<Exit, Failure> {

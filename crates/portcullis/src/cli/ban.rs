@@ -19,7 +19,7 @@ pub struct BanArguments {
     prefixes: Vec<Word<Prefix>>,
     /// How long: 10m, 2h, 7d, ever [default: as configured]
     #[arg(long = "for", value_name = "TIME")]
-    span: Option<Term>,
+    term: Option<Term>,
     /// A reason, kept with the ban
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     why: String,
@@ -45,7 +45,7 @@ pub fn ban(arguments: &BanArguments) -> Result<Exit, Failure> {
     let prefixes = gather(&arguments.prefixes)?;
     send(&arguments.place, &prefixes, |piece| Request::Ban {
         prefixes: texts(piece),
-        span: arguments.span.map(Text),
+        term: arguments.term.map(Text),
         why: arguments.why.clone(),
     })
 }

@@ -41,7 +41,7 @@ pub enum Command {
         /// Whom.
         prefixes: Vec<Prefix>,
         /// How long; `None` is as the configuration says.
-        span: Option<Term>,
+        term: Option<Term>,
         /// The operator's reason, at most [`protocol::WHY_LIMIT`] bytes, not yet escaped; may be empty.
         why: String,
     },
@@ -57,7 +57,7 @@ pub enum Command {
         /// Whom.
         prefixes: Vec<Prefix>,
         /// How long.
-        span: Term,
+        term: Term,
     },
     /// Take these allowances back.
     Disallow(Vec<Prefix>),

@@ -44,7 +44,7 @@ pub enum Request {
         prefixes: Vec<Text<Prefix>>,
         /// How long.
         #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
-        span: Option<Text<Term>>,
+        term: Option<Text<Term>>,
         /// Why.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
@@ -66,7 +66,7 @@ pub enum Request {
         prefixes: Vec<Text<Prefix>>,
         /// How long.
         #[serde(rename = "for")]
-        span: Text<Term>,
+        term: Text<Term>,
     },
     /// Take allowances back.
     Disallow {
@@ -196,13 +196,13 @@ impl Request {
             Request::Ban { why, .. } if why.len() > WHY_LIMIT => {
                 return Err(format!("the reason is longer than {WHY_LIMIT} bytes; say it shorter"));
             }
-            Request::Ban { prefixes, span, why } => {
-                Command::Ban { prefixes: plain(prefixes), span: span.map(|span| span.0), why }
+            Request::Ban { prefixes, term, why } => {
+                Command::Ban { prefixes: plain(prefixes), term: term.map(|term| term.0), why }
             }
             Request::Unban { all: true, .. } => Command::UnbanAll,
             Request::Unban { targets, all: false } => Command::Unban(plain(targets)),
             Request::Allowances => Command::Allowances,
-            Request::Allow { prefixes, span } => Command::Allow { prefixes: plain(prefixes), span: span.0 },
+            Request::Allow { prefixes, term } => Command::Allow { prefixes: plain(prefixes), term: term.0 },
             Request::Disallow { prefixes } => Command::Disallow(plain(prefixes)),
             Request::Observe => Command::SetMode(Mode::Observe),
             Request::Enforce => Command::SetMode(Mode::Enforce),
@@ -224,13 +224,13 @@ mod tests {
             Request::Bans,
             Request::Ban {
                 prefixes: prefixes(),
-                span: Some(Text(Term::For(Duration::from_secs(600)))),
+                term: Some(Text(Term::For(Duration::from_secs(600)))),
                 why: "a \"quoted\"\nreason".into(),
             },
             Request::Unban { targets: vec![Text("b-7f3a".parse().unwrap())], all: false },
             Request::Unban { targets: vec![], all: true },
             Request::Allowances,
-            Request::Allow { prefixes: prefixes(), span: Text(Term::Ever) },
+            Request::Allow { prefixes: prefixes(), term: Text(Term::Ever) },
             Request::Disallow { prefixes: prefixes() },
             Request::Observe,
             Request::Enforce,
@@ -249,7 +249,7 @@ mod tests {
         let longest = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0/124".parse::<Prefix>().unwrap();
         let request = Request::Ban {
             prefixes: vec![Text(longest); PIECE],
-            span: Some(Text(Term::Ever)),
+            term: Some(Text(Term::Ever)),
             why: "\u{1}".repeat(WHY_LIMIT),
         };
         assert!(request.to_line().len() < LINE_LIMIT);

@@ -21,11 +21,11 @@ pub fn answer(
 ) -> Answer {
     match command {
         Command::Bans { after, at_most } => Answer::Bans(engine.bans(now, after, at_most)),
-        Command::Ban { prefixes, span, why } => {
+        Command::Ban { prefixes, term, why } => {
             if !can_block {
                 return no_right();
             }
-            let length = span.map_or(engine.usual_ban(), Term::duration);
+            let length = term.map_or(engine.usual_ban(), Term::duration);
             let ban = |prefix: Prefix| {
                 let outcome = engine.ban(now, prefix, length, why.clone());
                 perform(engine);
@@ -64,8 +64,8 @@ pub fn answer(
             let all = engine.allowances(now).into_iter();
             Answer::Allowances(all.map(|own| (own.prefix, until(own.remaining))).collect())
         }
-        Command::Allow { prefixes, span } => {
-            let length = span.duration();
+        Command::Allow { prefixes, term } => {
+            let length = term.duration();
             let until = length.map_or(Until::Ever, |length| Until::At(now.wall + length));
             let is_done = engine.allow(now, &prefixes, length).is_ok();
             perform(engine);
