@@ -7,6 +7,7 @@
 pub mod access;
 pub mod client;
 pub mod protocol;
+mod replies;
 pub mod server;
 pub mod status;
 pub mod term;

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_core::event::Mode;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,10 +18,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::access::{Access, Right};
-use super::protocol::{LINE_LIMIT, PAGE, Reply, Request};
-use super::{Answer, Asked, Command, Outcome, Peer};
+use super::protocol::{LINE_LIMIT, Reply, Request};
+use super::replies::{next_page, replies};
+use super::{Answer, Asked, Command, Peer};
 use crate::exit::Exit;
-use crate::record::{json, words};
 
 /// How many clients are served at once; the next is told to come again.
 pub const CLIENTS: usize = 64;
@@ -324,7 +323,8 @@ impl Session {
             loop {
                 let answer = self.ask(command.clone(), peer).await?;
                 let next = next_page(&answer);
-                let mut replies = replies(answer, &mut count)?;
+                let mut replies = replies(answer).map_err(|(exit, message)| Over::Refused(exit, message))?;
+                count += replies.len() as u64;
                 let is_last = next.is_none();
                 if is_last {
                     replies.push(Reply::End { count });
@@ -354,86 +354,6 @@ impl Session {
             answered.await.map_err(|_| stopping())
         };
         timeout(self.limits.answer, both_ways).await.unwrap_or_else(|_| Err(late()))
-    }
-}
-
-/// The command for the page behind this one; `None` where the answer was the last.
-fn next_page(answer: &Answer) -> Option<Command> {
-    match answer {
-        Answer::Bans(bans) if bans.len() >= PAGE => {
-            Some(Command::Bans { after: bans.last().map(|ban| ban.prefix), at_most: PAGE })
-        }
-        _ => None,
-    }
-}
-
-/// The answer as replies, without the end; `count` goes up by the number of entries.
-fn replies(answer: Answer, count: &mut u64) -> Result<Vec<Reply>, Over> {
-    let replies: Vec<Reply> = match answer {
-        Answer::Status(status) => vec![Reply::Status(status)],
-        Answer::Bans(bans) => bans.iter().map(|ban| Reply::Ban(ban.into())).collect(),
-        Answer::Allowances(list) => list
-            .into_iter()
-            .map(|(prefix, until)| Reply::Allowance(json::allowance(prefix, Some(until))))
-            .collect(),
-        Answer::Outcomes(outcomes) => outcomes.iter().map(outcome).collect(),
-        Answer::Reloaded(changes) if changes.is_empty() => {
-            vec![done("the configuration was read; nothing in it is different".to_owned())]
-        }
-        Answer::Reloaded(changes) => changes.into_iter().map(done).collect(),
-        Answer::Refused { exit, message } => return Err(Over::Refused(exit, message)),
-    };
-    *count += replies.len() as u64;
-    Ok(replies)
-}
-
-fn done(text: String) -> Reply {
-    Reply::Outcome { exit: Exit::Done.code(), text }
-}
-
-/// The sentence for one outcome.
-fn outcome(outcome: &Outcome) -> Reply {
-    let not_done = |exit: Exit, text| Reply::Outcome { exit: exit.code(), text };
-    match outcome {
-        Outcome::Banned(ban) => done(format!(
-            "{} is banned {}, {} ({})",
-            ban.prefix,
-            words::until(ban.until),
-            ban.state.words(),
-            json::ban_id(ban.id)
-        )),
-        Outcome::Protected { asked, protected, why } => not_done(
-            Exit::RefusedForSafety,
-            if asked == protected {
-                format!("{asked} is not banned: it is {}", why.words())
-            } else {
-                format!("{asked} is not banned: {protected} in it is {}", why.words())
-            },
-        ),
-        Outcome::Unbanned { id, prefix } => {
-            done(format!("{prefix} is no longer banned ({})", json::ban_id(*id)))
-        }
-        Outcome::AllUnbanned(count) => {
-            done(format!("{count} {} ended", words::plural(*count as u64, "ban has", "bans have")))
-        }
-        Outcome::NotBanned(target) => {
-            not_done(Exit::Failed, format!("{target} is not banned; portcullis bans lists who is"))
-        }
-        Outcome::Allowed { prefix, until } => done(format!("{prefix} is allowed {}", words::until(*until))),
-        Outcome::Disallowed(prefix) => done(format!("{prefix} is no longer allowed by hand")),
-        Outcome::NotAllowed(prefix) => not_done(
-            Exit::Failed,
-            format!("{prefix} is not allowed by hand; portcullis allow --list tells who is"),
-        ),
-        Outcome::Mode(Mode::Observe) => done(
-            "observing: scans are told and not blocked, and bans that scans had brought have ended; \
-             portcullis enforce begins to block"
-                .to_owned(),
-        ),
-        Outcome::Mode(Mode::Enforce) => {
-            done("enforcing: scanners are blocked; portcullis observe stops that".to_owned())
-        }
-        Outcome::Failed { prefix, why } => not_done(Exit::Failed, format!("{prefix}: {why}")),
     }
 }
 

@@ -1,0 +1,89 @@
+//! The daemon's answers in the words of the wire: entries as their fields, outcomes as sentences for people.
+
+use portcullis_core::event::Mode;
+
+use super::protocol::{PAGE, Reply};
+use super::{Answer, Command, Outcome};
+use crate::exit::Exit;
+use crate::record::{json, words};
+
+/// The command for the page behind this one; `None` where the answer was the last.
+pub(super) fn next_page(answer: &Answer) -> Option<Command> {
+    match answer {
+        Answer::Bans(bans) if bans.len() >= PAGE => {
+            Some(Command::Bans { after: bans.last().map(|ban| ban.prefix), at_most: PAGE })
+        }
+        _ => None,
+    }
+}
+
+/// The answer as replies, without the end.
+///
+/// # Errors
+/// It is a refusal: how the verb ends, and why.
+pub(super) fn replies(answer: Answer) -> Result<Vec<Reply>, (Exit, String)> {
+    Ok(match answer {
+        Answer::Status(status) => vec![Reply::Status(status)],
+        Answer::Bans(bans) => bans.iter().map(|ban| Reply::Ban(ban.into())).collect(),
+        Answer::Allowances(list) => list
+            .into_iter()
+            .map(|(prefix, until)| Reply::Allowance(json::allowance(prefix, Some(until))))
+            .collect(),
+        Answer::Outcomes(outcomes) => outcomes.iter().map(outcome).collect(),
+        Answer::Reloaded(changes) if changes.is_empty() => {
+            vec![done("the configuration was read; nothing in it is different".to_owned())]
+        }
+        Answer::Reloaded(changes) => changes.into_iter().map(done).collect(),
+        Answer::Refused { exit, message } => return Err((exit, message)),
+    })
+}
+
+fn done(text: String) -> Reply {
+    Reply::Outcome { exit: Exit::Done.code(), text }
+}
+
+/// The sentence for one outcome.
+fn outcome(outcome: &Outcome) -> Reply {
+    let not_done = |exit: Exit, text| Reply::Outcome { exit: exit.code(), text };
+    match outcome {
+        Outcome::Banned(ban) => done(format!(
+            "{} is banned {}, {} ({})",
+            ban.prefix,
+            words::until(ban.until),
+            ban.state.words(),
+            json::ban_id(ban.id)
+        )),
+        Outcome::Protected { asked, protected, why } => not_done(
+            Exit::RefusedForSafety,
+            if asked == protected {
+                format!("{asked} is not banned: it is {}", why.words())
+            } else {
+                format!("{asked} is not banned: {protected} in it is {}", why.words())
+            },
+        ),
+        Outcome::Unbanned { id, prefix } => {
+            done(format!("{prefix} is no longer banned ({})", json::ban_id(*id)))
+        }
+        Outcome::AllUnbanned(count) => {
+            done(format!("{count} {} ended", words::plural(*count as u64, "ban has", "bans have")))
+        }
+        Outcome::NotBanned(target) => {
+            not_done(Exit::Failed, format!("{target} is not banned; portcullis bans lists who is"))
+        }
+        Outcome::Allowed { prefix, until } => done(format!("{prefix} is allowed {}", words::until(*until))),
+        Outcome::Disallowed(prefix) => done(format!("{prefix} is no longer allowed by hand")),
+        Outcome::NotAllowed(prefix) => not_done(
+            Exit::Failed,
+            format!("{prefix} is not allowed by hand; portcullis allow --list tells who is"),
+        ),
+        Outcome::Mode(Mode::Observe) => done(
+            "observing: scans are told and not blocked, and bans that scans had brought have ended; \
+             portcullis enforce begins to block"
+                .to_owned(),
+        ),
+        Outcome::Mode(Mode::Enforce) => {
+            done("enforcing: scanners are blocked; portcullis observe stops that".to_owned())
+        }
+        Outcome::Failed { prefix, why } => not_done(Exit::Failed, format!("{prefix}: {why}")),
+    }
+}
