@@ -47,6 +47,9 @@ fn segments_of_no_connection_are_no_probes() {
 fn what_is_sent_to_many_is_nobodys_probe() {
     let Some(lab) = Lab::direct() else { return };
     let mut guard = Guard::start(&lab.victim, &["--observe"]);
+    // A service on the last port shows that they do arrive.
+    lab.victim.sysctl("net.ipv6.bindv6only", "1");
+    let arrivals = ["0.0.0.0", "::"].map(|any| bind(&lab.victim, any, 1029..=1029).remove(0));
     lab.attacker.ip("route add 224.0.0.0/4 dev eth0\nroute add 255.255.255.255/32 dev eth0\n");
     for (own, many) in [
         ("0.0.0.0:0", "255.255.255.255"),
@@ -59,6 +62,9 @@ fn what_is_sent_to_many_is_nobodys_probe() {
         for port in 1000..1030 {
             sender.send_to(b"anyone there?", (many, port)).unwrap_or_else(|error| panic!("{many}: {error}"));
         }
+        let arrivals = &arrivals[usize::from(many.contains(':'))];
+        arrivals.set_read_timeout(Some(SOON)).unwrap();
+        arrivals.recv(&mut [0; 16]).unwrap_or_else(|error| panic!("{many}: {error}"));
     }
     nothing_was_a_probe(&lab, &mut guard);
 }

@@ -152,15 +152,20 @@ fn every_ipv6_scan_from_afar_is_seen_as_what_it_is() {
 
 #[test]
 fn decoys_are_told_like_the_scanner_that_hides_among_them() {
-    let Some(lab) = Lab::direct() else { return };
-    if !testbed::has(&["nmap"]) {
-        return;
-    }
-    let mut guard = Guard::configured(&lab.victim, WINDOW, &["--observe"]);
-    let mut scan = nmap(&lab.attacker, &["-sS", "-D", "10.77.0.71,10.77.0.72,ME"], "10.77.0.1", "10.77.0.2");
-    assert!(scan.wait(NMAP).success());
-    for source in ["10.77.0.1", "10.77.0.71", "10.77.0.72"] {
-        assert_eq!(scan_of(&mut guard, source, &PORTS)["kinds"], json!(["syn"]));
+    for (lab, network) in [(Lab::direct(), "10.77.0"), (Lab::routed(), "10.78.0")] {
+        let Some(lab) = lab else { return };
+        if !testbed::has(&["nmap"]) {
+            return;
+        }
+        let mut guard = Guard::configured(&lab.victim, WINDOW, &["--observe"]);
+        let decoys = format!("{network}.71,{network}.72,ME");
+        let words = ["nmap", "-n", "-Pn", "-T4", "-sS", "-D", &decoys, "-p", "21-32", "10.77.0.2"];
+        lab.attacker.run(&words);
+        let ports: Vec<u16> = (21..=32).collect();
+        for host in [1, 71, 72] {
+            let told = scan_of(&mut guard, &format!("{network}.{host}"), &ports);
+            assert_eq!(told["kinds"], json!(["syn"]));
+        }
     }
 }
 
