@@ -235,9 +235,9 @@ pub enum What {
         /// Why that one is protected.
         why: Protection,
     },
-    /// Something of ours was missing from the kernel and has been put back.
+    /// Bans were missing from the kernel and are sent again; each tells by itself when it is in force.
     Repair {
-        /// How many bans were put back.
+        /// How many.
         bans: usize,
     },
     /// Something went wrong that a person should know.

@@ -58,9 +58,9 @@ pub enum Event {
         /// Why that one is protected.
         why: &'static str,
     },
-    /// Something of ours was missing from the kernel and is back.
+    /// Bans were missing from the kernel and are sent again.
     Repair {
-        /// How many bans were put back.
+        /// How many.
         bans: usize,
     },
     /// Something is wrong.

@@ -287,7 +287,7 @@ fn seen(what: &What, time: Wall) -> (Weight, String) {
         What::Repair { bans } => (
             Weight::Warning,
             format!(
-                "the kernel's table had been changed by somebody; it is whole again, with {bans} {}",
+                "the kernel's table had been changed by somebody; putting back {bans} {}",
                 words::plural(*bans as u64, "ban", "bans")
             ),
         ),
