@@ -352,14 +352,17 @@ impl Guard {
         if self.is_saving || !self.engine.is_dirty() || now.mono < self.save_not_before {
             return;
         }
-        let changes = self.engine.changes(now, CHANGES);
-        match self.out.reports.try_send(Report::Save(changes, self.engine.ids_from())) {
-            Ok(()) => self.is_saving = true,
-            Err(mpsc::error::TrySendError::Full(Report::Save(changes, _))) => {
-                self.engine.saved(&changes, false);
+        // Room first: changes that were taken and found none would be called unsaved, though nobody refused them.
+        match self.out.reports.try_reserve() {
+            Ok(room) => {
+                let changes = self.engine.changes(now, CHANGES);
+                room.send(Report::Save(changes, self.engine.ids_from()));
+                self.is_saving = true;
+            }
+            Err(mpsc::error::TrySendError::Full(())) => {
                 self.save_not_before = now.mono + Duration::from_millis(10);
             }
-            Err(_) => self.save_not_before = now.mono + SAVE_AGAIN,
+            Err(mpsc::error::TrySendError::Closed(())) => self.save_not_before = now.mono + SAVE_AGAIN,
         }
     }
 
