@@ -235,7 +235,7 @@ pub enum What {
         /// Why that one is protected.
         why: Protection,
     },
-    /// Bans were missing from the kernel and are sent again; each tells by itself when it is in force.
+    /// Bans were missing from the kernel and are sent again; one that the kernel refuses tells so by itself.
     Repair {
         /// How many.
         bans: usize,

@@ -65,6 +65,9 @@ struct Entry {
     /// When the kernel acknowledged it last.
     acknowledged: Mono,
     tries: u32,
+    /// That this one holds was told before (by an earlier run, or before it was repaired); that it does so again is
+    /// told as a number, with the others.
+    is_told: bool,
 }
 
 /// The ledger.
@@ -259,6 +262,7 @@ impl Ledger {
             times: ban.times,
             acknowledged: now.mono,
             tries: 0,
+            is_told: true,
         };
         self.begin_ids(ban.id.0.saturating_add(1));
         self.put(ban.prefix, entry);
@@ -298,7 +302,8 @@ impl Ledger {
         over
     }
 
-    /// The kernel has (or has not) taken this one. Returns the ban where its state changed.
+    /// The kernel has (or has not) taken this one. Returns the ban where that is news: not if it held before, and is
+    /// only back in the kernel.
     pub fn acknowledge(&mut self, now: Now, prefix: &Prefix, is_in_force: bool) -> Option<Ban> {
         let entry = self.bans.get_mut(prefix)?;
         let before = entry.state;
@@ -315,7 +320,9 @@ impl Ledger {
             entry.tries += 1;
             self.retries.insert((now.mono + pause, *prefix));
         }
-        (entry.state != before).then(|| entry.ban(now, *prefix))
+        let is_news = entry.state != before && !(is_in_force && entry.is_told);
+        entry.is_told = is_in_force;
+        is_news.then(|| entry.ban(now, *prefix))
     }
 
     /// What is to be sent to the kernel again by now.
@@ -407,6 +414,7 @@ impl Ledger {
             times: self.past.times(now, &block.prefix()).saturating_add(1),
             acknowledged: now.mono,
             tries: 0,
+            is_told: state == BanState::InForce,
         }
     }
 
