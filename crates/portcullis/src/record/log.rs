@@ -1,7 +1,7 @@
 //! The log: one line an event, for people or as JSON, to a terminal, a file or the journal.
 //!
 //! A stranger decides how many events there are, so lines have a ceiling: [`RATE`] a second after a burst of
-//! [`BURST`]; what is beyond is counted and told in a line of its own.
+//! [`BURST`]; what is beyond is counted and told in a line of its own. Faults have the same ceiling for themselves.
 
 use std::env;
 use std::fmt::Write as _;
@@ -85,18 +85,18 @@ enum Weight {
 pub struct Log<W> {
     out: W,
     style: Style,
-    ceiling: Option<Ceiling>,
+    ceilings: Option<Ceilings>,
 }
 
 impl<W: Write> Log<W> {
     /// A log of what strangers cause, with the ceiling.
     pub fn live(out: W, style: Style) -> Log<W> {
-        Log { out, style, ceiling: Some(Ceiling::default()) }
+        Log { out, style, ceilings: Some(Ceilings::default()) }
     }
 
     /// A log of what the caller asked for himself, such as a replay: every line comes out.
     pub fn whole(out: W, style: Style) -> Log<W> {
-        Log { out, style, ceiling: None }
+        Log { out, style, ceilings: None }
     }
 
     /// Tells `event`, or counts it as left out. Beginning, end, and what an operator did always come out.
@@ -105,13 +105,11 @@ impl<W: Write> Log<W> {
     /// What the stream says; the line may be cut then.
     pub fn tell(&mut self, now: Mono, event: &LogEvent) -> io::Result<()> {
         self.catch_up(now, event.time)?;
-        if is_strangers(&event.told)
-            && let Some(ceiling) = &mut self.ceiling
-            && !ceiling.admits(now)
-        {
-            return Ok(());
+        let ceiling = self.ceilings.as_mut().and_then(|ceilings| ceilings.over(&event.told));
+        match ceiling.is_none_or(|ceiling| ceiling.admits(now)) {
+            true => self.line(event),
+            false => Ok(()),
         }
-        self.line(event)
     }
 
     /// Tells how many lines were left out, once there is room again. Call it now and then while nothing happens.
@@ -119,10 +117,11 @@ impl<W: Write> Log<W> {
     /// # Errors
     /// As [`Log::tell`].
     pub fn catch_up(&mut self, now: Mono, time: Wall) -> io::Result<()> {
-        let Some(left_out) = self.ceiling.as_mut().and_then(|ceiling| ceiling.account(now)) else {
-            return Ok(());
-        };
-        self.line(&LogEvent { time, told: Told::LeftOut { lines: left_out } })
+        let left_out = self.ceilings.as_mut().map_or(0, |ceilings| ceilings.account(now));
+        match left_out {
+            0 => Ok(()),
+            lines => self.line(&LogEvent { time, told: Told::LeftOut { lines } }),
+        }
     }
 
     fn line(&mut self, event: &LogEvent) -> io::Result<()> {
@@ -136,6 +135,28 @@ impl<W: Write> Log<W> {
         line.push('\n');
         self.out.write_all(line.as_bytes())?;
         self.out.flush()
+    }
+}
+
+/// The ceilings of a live log. Faults have their own: a stranger who fills the log must not hide what is wrong.
+#[derive(Debug, Default)]
+struct Ceilings {
+    strangers: Ceiling,
+    faults: Ceiling,
+}
+
+impl Ceilings {
+    /// The one that this event stands under. Beginning, end, and what an operator did stand under none.
+    fn over(&mut self, told: &Told) -> Option<&mut Ceiling> {
+        match told {
+            Told::Fault { .. } | Told::Seen(What::Fault(_) | What::Repair { .. }) => Some(&mut self.faults),
+            Told::Seen(_) => Some(&mut self.strangers),
+            _ => None,
+        }
+    }
+
+    fn account(&mut self, now: Mono) -> u64 {
+        [&mut self.strangers, &mut self.faults].map(|ceiling| ceiling.account(now)).into_iter().sum()
     }
 }
 
@@ -182,16 +203,11 @@ impl Ceiling {
     }
 
     /// How many were left out, once at least a second's worth of lines may come out again.
-    fn account(&mut self, now: Mono) -> Option<u64> {
+    fn account(&mut self, now: Mono) -> u64 {
         self.fill(now);
-        let is_time = self.left_out > 0 && self.tokens >= u64::from(RATE) * 1000;
-        is_time.then(|| std::mem::take(&mut self.left_out))
+        let is_time = self.tokens >= u64::from(RATE) * 1000;
+        if is_time { std::mem::take(&mut self.left_out) } else { 0 }
     }
-}
-
-/// Whether a stranger can bring this about as often as he likes.
-fn is_strangers(told: &Told) -> bool {
-    matches!(told, Told::Seen(_) | Told::Fault { .. })
 }
 
 fn dress(style: Style, weight: Weight, time: Wall, sentence: &str) -> String {

@@ -224,6 +224,8 @@ fn a_stranger_decides_not_how_much_is_written() {
     assert_eq!(lines(&log), BURST as usize);
     log.tell(now, &stop).unwrap();
     assert_eq!(lines(&log), BURST as usize + 1, "the end is told all the same");
+    log.tell(now, &told(Told::Fault { why: "no room".into(), mend: String::new() })).unwrap();
+    assert_eq!(lines(&log), BURST as usize + 2, "and what is wrong");
 
     now = now + Duration::from_secs(1);
     log.catch_up(now, TIME).unwrap();
