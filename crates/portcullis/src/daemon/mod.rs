@@ -31,9 +31,9 @@ use crate::cli::run::RunArguments;
 use crate::control::access::Access;
 use crate::control::server::{Limits, Server};
 use crate::exit::Exit;
+use crate::record::Start;
 use crate::record::log::{Log, Style};
 use crate::record::store::{Store, StoreError, Stored};
-use crate::record::{Start, Told};
 use crate::respond::nftables::{Kernel, bans_of};
 use guard::Guard;
 use host::KernelHost;
@@ -77,7 +77,7 @@ impl NotStarted {
 fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
     let plan = Plan::read(&arguments)
         .map_err(|faults| NotStarted { exit: Exit::ConfigurationInvalid, why: faults.to_string() })?;
-    let mut output = match arguments.json {
+    let output = match arguments.json {
         true => Output::Json(Log::live(io::stdout(), Style::Json)),
         false => Output::People(Log::live(io::stderr(), Style::for_people(io::stderr()))),
     };
@@ -161,17 +161,14 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
     };
     let listing = our_port.map(|_| Nftables::open(TABLE)).transpose().map_err(netlink)?;
 
-    output.tell(Told::Start(Start {
+    let start = Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: mode.0.name().to_owned(),
         engine: engine_name.to_owned(),
         interfaces: look.watched.clone(),
         configuration: plan.configuration(),
         bans,
-    }));
-    for why in &faults {
-        output.tell(Told::Fault { why: why.clone(), mend: String::new() });
-    }
+    };
     let slow = Slow {
         arguments,
         plan,
@@ -200,7 +197,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         .map_err(|error| NotStarted::failed("the slow path could not be started", error))?;
     let exit = runtime.block_on(async {
         tokio::spawn(server.serve(desk, access_of_server, Limits::default()));
-        slow.run(ears).await
+        slow.run(ears, start).await
     });
     let exit = exit.map_err(|error| NotStarted::failed("the slow path ended", error))?;
     match fast.join() {

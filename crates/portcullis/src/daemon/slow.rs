@@ -29,7 +29,7 @@ use crate::control::{Answer, Asked, Command, Outcome};
 use crate::exit::Exit;
 use crate::record::log::Log;
 use crate::record::store::{Changes, ModeByHand, Store};
-use crate::record::{LogEvent, Told};
+use crate::record::{LogEvent, Start, Told};
 
 /// Whether our table is whole is looked at this often, beside each time that the kernel announces a change.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -131,12 +131,17 @@ impl Slow {
     ///
     /// # Errors
     /// What the system said when something could not be waited on.
-    pub async fn run(mut self, mut ears: Ears) -> io::Result<Exit> {
+    pub async fn run(mut self, mut ears: Ears, start: Start) -> io::Result<Exit> {
         let mut monitor = ears.monitor.map(Ear::new).transpose()?;
         let mut watch = Ear::new(ears.watch)?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        // From here on a signal ends it in order; whoever reads this may send one.
+        self.output.tell(Told::Start(start));
+        for why in &self.faults {
+            self.output.tell(Told::Fault { why: why.clone(), mend: String::new() });
+        }
         let mut compare = interval(COMPARE_EVERY);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval(LOOK_EVERY);
