@@ -6,6 +6,7 @@
 
 mod captures;
 mod enforcing;
+mod faults;
 mod friends;
 mod harness;
 mod kernel;
