@@ -1,6 +1,6 @@
 //! The daemon's answers in the words of the wire: entries as their fields, outcomes as sentences for people.
 
-use portcullis_core::event::Mode;
+use portcullis_core::event::{BanState, Mode};
 
 use super::protocol::{PAGE, Reply};
 use super::{Answer, Command, Outcome};
@@ -46,13 +46,21 @@ fn done(text: String) -> Reply {
 fn outcome(outcome: &Outcome) -> Reply {
     let not_done = |exit: Exit, text| Reply::Outcome { exit: exit.code(), text };
     match outcome {
-        Outcome::Banned(ban) => done(format!(
-            "{} is banned {}, {} ({})",
-            ban.prefix,
-            words::until(ban.until),
-            ban.state.words(),
-            json::ban_id(ban.id)
-        )),
+        Outcome::Banned(ban) => {
+            let until = words::until(ban.until);
+            let (prefix, state, id) = (ban.prefix, ban.state.words(), json::ban_id(ban.id));
+            match ban.state {
+                BanState::InForce | BanState::Unsaved => {
+                    done(format!("{prefix} is banned {until}, {state} ({id})"))
+                }
+                BanState::Pending | BanState::Failed => not_done(
+                    Exit::Failed,
+                    format!(
+                        "{prefix} is to be banned {until}, but {state} ({id}); it is tried again, see status"
+                    ),
+                ),
+            }
+        }
         Outcome::Protected { asked, protected, why } => not_done(
             Exit::RefusedForSafety,
             if asked == protected {

@@ -194,6 +194,30 @@ fn a_store_that_is_damaged_is_put_aside_and_bans_are_found_in_the_kernel() {
 }
 
 #[test]
+fn what_the_kernel_refuses_is_called_so_and_tried_until_it_is_taken() {
+    let Some(victim) = Namespace::new() else { return };
+    if !testbed::has(&["nft"]) {
+        return;
+    }
+    // A set of our name that is something else: the kernel takes neither ours nor its elements.
+    victim.run(&["nft", "add table inet portcullis; add set inet portcullis banned4 { type ether_addr; }"]);
+    let mut guard = Guard::start(&victim, &["--enforce"]);
+    let told = guard.wait_for(SOON, |event| event["event"] == "fault");
+    assert!(told["why"].as_str().unwrap().contains("banned4"), "{told}");
+    let said = guard.verb(&["ban", "198.18.0.1"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("not in force"), "{said:?}");
+    let status = guard.status();
+    assert_eq!((&status["bans"], &status["bans_not_in_force"]), (&1.into(), &1.into()));
+
+    victim.run(&["nft", "delete table inet portcullis"]);
+    wait_for_bans(&victim, &["198.18.0.1"]);
+    guard.wait_for(SOON, |event| event["event"] == "ban" && event["state"] == "in force");
+    assert_eq!(guard.status()["bans_not_in_force"], 0);
+    assert_eq!(guard.stop(), 0);
+}
+
+#[test]
 fn bans_of_another_run_are_adopted_with_the_time_they_have_left() {
     let Some(victim) = Namespace::new() else { return };
     let mut guard = Guard::start(&victim, &["--enforce"]);
