@@ -242,7 +242,11 @@ fn restore(
                 if (mode.0 == Mode::Enforce || !held.is_empty())
                     && let Err(error) = kernel.make()
                 {
-                    faults.push(format!("the table could not be made: {}", causes::said(&error)));
+                    faults.push(format!(
+                        "the table could not be made: {}; if something else stands there under its name, take it \
+                         away: nft delete table inet {TABLE}",
+                        causes::said(&error)
+                    ));
                 }
             }
             Err(error) => {

@@ -203,7 +203,8 @@ fn what_the_kernel_refuses_is_called_so_and_tried_until_it_is_taken() {
     victim.run(&["nft", "add table inet portcullis; add set inet portcullis banned4 { type ether_addr; }"]);
     let mut guard = Guard::start(&victim, &["--enforce"]);
     let told = guard.wait_for(SOON, |event| event["event"] == "fault");
-    assert!(told["why"].as_str().unwrap().contains("banned4"), "{told}");
+    let why = told["why"].as_str().unwrap();
+    assert!(why.contains("banned4") && why.contains("nft delete table inet portcullis"), "{told}");
     let said = guard.verb(&["ban", "198.18.0.1"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("not in force"), "{said:?}");
