@@ -8,7 +8,7 @@ use portcullis_core::event::{Action, Mode};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{PortSet, Prefix};
-use portcullis_core::policy::{EPHEMERAL, Local, Surroundings};
+use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_core::scan::Contact;
 use portcullis_core::scan::sources::Secret;
 use portcullis_core::time::{Now, Wall};
@@ -48,7 +48,7 @@ pub fn engine_frames(input: &[u8]) {
     let mut engine = Engine::new(settings, View::Live, Secret([1; 16]));
     let surroundings = Surroundings {
         local: Local::Addresses([protected[0], protected[2]].into()),
-        connected: vec!["192.0.2.0/24".parse().expect("a prefix")],
+        connected: vec![Connected { network: "192.0.2.0/24".parse().expect("a prefix"), interface: 1 }],
         gateways: vec![protected[1]],
         resolvers: vec![protected[3]],
         trusted: vec![3],

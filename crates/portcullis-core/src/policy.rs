@@ -53,7 +53,7 @@ pub struct Surroundings {
     /// Own addresses, of every interface.
     pub local: Local,
     /// Directly connected networks, whose members are judged one by one.
-    pub connected: Vec<Prefix>,
+    pub connected: Vec<Connected>,
     /// Default gateways of both families.
     pub gateways: Vec<IpAddr>,
     /// Resolvers of `/etc/resolv.conf`.
@@ -62,6 +62,15 @@ pub struct Surroundings {
     pub trusted: Vec<u32>,
     /// Ports that the own stack chooses for outgoing connections, inclusive.
     pub ephemeral: (u16, u16),
+}
+
+/// A directly connected network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connected {
+    /// Its addresses.
+    pub network: Prefix,
+    /// The interface that leads there, by index; 0 where that is not known (a capture).
+    pub interface: u32,
 }
 
 /// Linux's default of `net.ipv4.ip_local_port_range`.
@@ -73,6 +82,8 @@ pub struct Policy {
     surroundings: Surroundings,
     allow: Vec<Prefix>,
     by_hand: Vec<Prefix>,
+    /// IPv6 /64s that somebody protected shares with strangers: their members are judged one by one.
+    shared: BTreeSet<Prefix>,
 }
 
 impl Policy {
@@ -85,16 +96,35 @@ impl Policy {
     /// The host looks like this now.
     pub fn surround(&mut self, surroundings: Surroundings) {
         self.surroundings = surroundings;
+        self.find_shared();
     }
 
     /// The configured allow list is this now.
     pub fn allow(&mut self, prefixes: Vec<Prefix>) {
         self.allow = prefixes;
+        self.find_shared();
     }
 
     /// The allow list made by hand is this now.
     pub fn allow_by_hand(&mut self, prefixes: Vec<Prefix>) {
         self.by_hand = prefixes;
+        self.find_shared();
+    }
+
+    fn find_shared(&mut self) {
+        let own = match &self.surroundings.local {
+            Local::Any => None,
+            Local::Addresses(own) => Some(own.iter()),
+        };
+        let addresses = own.into_iter().flatten();
+        let addresses = addresses.chain(&self.surroundings.gateways).chain(&self.surroundings.resolvers);
+        let prefixes = self.allow.iter().chain(&self.by_hand).filter(|prefix| prefix.length() > 64);
+        self.shared = addresses
+            .copied()
+            .chain(prefixes.map(Prefix::address))
+            .filter(IpAddr::is_ipv6)
+            .map(|address| Prefix::containing(address, 64))
+            .collect();
     }
 
     /// Whether a packet to `destination` is aimed at us. The unspecified address is what a plain socket knows of its
@@ -119,7 +149,7 @@ impl Policy {
     }
 
     fn is_directed_broadcast(&self, destination: IpAddr) -> bool {
-        self.surroundings.connected.iter().any(|network| {
+        self.surroundings.connected.iter().any(|Connected { network, .. }| {
             network.length() < 31
                 && network.contains(destination)
                 && destination_bits(destination) == last_of(network)
@@ -127,20 +157,35 @@ impl Policy {
     }
 
     /// What a source is judged as: an IPv4 address, an IPv6 /64, but a single address on a directly connected
-    /// network and in fe80::/10, where scanner, gateway and victim share one /64. Where the networks are not known (a
-    /// capture), whoever shares a /64 with his target is near.
+    /// network and in fe80::/10, where scanner, gateway and victim share one /64, and wherever somebody protected shares
+    /// the /64: neither must he shield a scanner, nor the scanner have him or a neighbour blamed. Where the networks are
+    /// not known (a capture), whoever shares a /64 with his target is near.
     #[must_use]
     pub fn unit(&self, source: IpAddr, target: IpAddr) -> Prefix {
         let is_near = match source {
             IpAddr::V4(_) => true,
             IpAddr::V6(v6) => {
                 v6.is_unicast_link_local()
-                    || self.surroundings.connected.iter().any(|network| network.contains(source))
+                    || self.surroundings.connected.iter().any(|own| own.network.contains(source))
+                    || self.shared.contains(&Prefix::containing(source, 64))
                     || (self.surroundings.local == Local::Any
                         && Prefix::containing(source, 64).contains(target))
             }
         };
         if is_near { Prefix::single(source) } else { Prefix::containing(source, 64) }
+    }
+
+    /// Whether `source` belongs to a directly connected network, and came by an interface that does not lead there: the
+    /// stack's answer could not reach who sent it (what strict `rp_filter` refuses after we have seen it).
+    #[must_use]
+    pub fn is_misplaced(&self, source: IpAddr, interface: u32) -> bool {
+        let is_link_local = matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        if interface == 0 || is_link_local {
+            return false;
+        }
+        let mut homes =
+            self.surroundings.connected.iter().filter(|own| own.network.contains(source)).peekable();
+        homes.peek().is_some() && homes.all(|own| own.interface != 0 && own.interface != interface)
     }
 
     /// Who of the protected is inside `prefix`, or holds it.
@@ -182,13 +227,6 @@ impl Policy {
             Some(protected) => Err(protected),
         }
     }
-
-    /// What of `unit` may be blocked for the sake of `source`: all of it, or, where somebody protected shares it,
-    /// the one address.
-    #[must_use]
-    pub fn shrink(&self, unit: Prefix, source: IpAddr) -> Prefix {
-        if self.protected(&unit).is_none() { unit } else { Prefix::single(source) }
-    }
 }
 
 fn destination_bits(address: IpAddr) -> u128 {
@@ -227,7 +265,9 @@ mod tests {
         let mut policy = Policy::default();
         policy.surround(Surroundings {
             local: Local::Addresses(["192.0.2.2", "2001:db8::2"].map(|a| a.parse().unwrap()).into()),
-            connected: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
+            connected: ["192.0.2.0/24", "2001:db8::/64"]
+                .map(|network| Connected { network: network.parse().unwrap(), interface: 1 })
+                .into(),
             gateways: vec!["192.0.2.1".parse().unwrap(), "2001:db8:1::1".parse().unwrap()],
             resolvers: vec!["198.51.100.53".parse().unwrap()],
             trusted: Vec::new(),
@@ -286,10 +326,23 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_shrinks_until_nobody_protected_is_inside() {
+    fn who_shares_a_64_with_somebody_protected_is_judged_alone() {
+        let mut policy = policy();
+        let target = "2001:db8::2".parse().unwrap();
+        let unit = |policy: &Policy, source: &str| policy.unit(source.parse().unwrap(), target).length();
+        assert_eq!(unit(&policy, "2001:db8:1::bad"), 128, "a gateway's /64");
+        assert_eq!(unit(&policy, "2001:db8:9::bad"), 64);
+        policy.allow_by_hand(vec!["2001:db8:9::7".parse().unwrap()]);
+        assert_eq!(unit(&policy, "2001:db8:9::bad"), 128);
+    }
+
+    #[test]
+    fn a_neighbour_who_comes_by_the_wrong_door_is_misplaced() {
         let policy = policy();
-        let source = "2001:db8:1::bad".parse().unwrap();
-        assert_eq!(policy.shrink(Prefix::containing(source, 64), source), Prefix::single(source));
+        let is_misplaced = |source: &str, interface| policy.is_misplaced(source.parse().unwrap(), interface);
+        assert!(is_misplaced("192.0.2.9", 2));
+        assert!(!is_misplaced("192.0.2.9", 1) && !is_misplaced("192.0.2.9", 0));
+        assert!(!is_misplaced("198.51.100.9", 2) && !is_misplaced("fe80::1", 2));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, View};
 use portcullis_core::event::{Action, Scan, What};
 use portcullis_core::net::Prefix;
-use portcullis_core::policy::{EPHEMERAL, Local, Surroundings};
+use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_core::scan::Contact;
 use portcullis_core::scan::sources::Secret;
 use portcullis_core::time::{Mono, Now, Wall};
@@ -139,7 +139,7 @@ impl Replay {
         if time + ANOTHER_RECORDING < self.now.wall {
             self.shift = self.now.mono.0.saturating_sub(time.0);
         }
-        self.now = Now { mono: self.now.mono.max(Mono(time.0 + self.shift)), wall: time };
+        self.now = Now { mono: self.now.mono.max(Mono(time.0.saturating_add(self.shift))), wall: time };
         if self.engine.next_timeout().is_some_and(|due| due <= self.now.mono) {
             self.engine.tick(self.now, &mut Nobody);
         }
@@ -186,8 +186,10 @@ fn surroundings(local: Option<&replay::Local>) -> Surroundings {
     let (local, connected) = match local {
         None | Some(replay::Local::Any) => (Local::Any, Vec::new()),
         Some(replay::Local::Addresses(addresses)) => {
-            let connected =
-                addresses.iter().filter(|own| own.is_ipv6()).map(|own| Prefix::containing(*own, 64));
+            let connected = addresses
+                .iter()
+                .filter(|own| own.is_ipv6())
+                .map(|own| Connected { network: Prefix::containing(*own, 64), interface: 0 });
             let addresses: BTreeSet<IpAddr> = addresses.iter().copied().collect();
             (Local::Addresses(addresses.clone()), connected.collect())
         }
@@ -231,5 +233,9 @@ mod tests {
         assert_eq!([at(10_000), at(9_990), at(10_001)], [10_000, 10_000, 10_001], "a little disorder");
         assert_eq!([at(100), at(160), at(3000)], [10_001, 10_061, 12_901], "files in any order");
         assert_eq!(at(20_000), 29_901);
+        // A crafted capture may claim any time.
+        at(u64::MAX);
+        at(0);
+        at(u64::MAX);
     }
 }

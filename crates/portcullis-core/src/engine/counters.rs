@@ -14,6 +14,8 @@ pub struct Counters {
     pub for_many: u64,
     /// For other hosts.
     pub elsewhere: u64,
+    /// From neighbours' addresses by an interface that does not lead to them: forged.
+    pub misplaced: u64,
     /// To ports that are not watched.
     pub unwatched: u64,
     /// From sources that are banned already.

@@ -7,6 +7,7 @@
 
 mod counters;
 pub mod operator;
+mod owed;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -103,7 +104,10 @@ pub struct Engine {
     incidents: Incidents,
     /// Allowed by hand, and until when (`None` is for ever).
     allowances: BTreeMap<Prefix, Option<Mono>>,
+    /// When the first of them ends.
+    allowance_ends: Option<Mono>,
     observed: BTreeSet<IpAddr>,
+    owed: owed::Owed,
     actions: VecDeque<Action>,
     counters: Counters,
     secret: Secret,
@@ -128,7 +132,9 @@ impl Engine {
             ledger: Ledger::new(settings.terms, secret),
             incidents: Incidents::new(capacity, quiet),
             allowances: BTreeMap::new(),
+            allowance_ends: None,
             observed: BTreeSet::new(),
+            owed: owed::Owed::default(),
             actions: VecDeque::new(),
             counters: Counters::default(),
             settings,
@@ -144,10 +150,14 @@ impl Engine {
     /// When [`Engine::tick`] is due; earlier or repeated ticks are harmless.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        let allowance = self.allowances.values().flatten().min().copied();
-        let timeouts = [self.ledger.next_timeout(), self.answers.next_timeout(), allowance];
-        let incidents = self.incidents.next_timeout();
-        timeouts.into_iter().flatten().chain(incidents).min()
+        let timeouts = [
+            self.ledger.next_timeout(),
+            self.answers.next_timeout(),
+            self.incidents.next_timeout(),
+            self.owed.next_timeout(),
+            self.allowance_ends,
+        ];
+        timeouts.into_iter().flatten().min()
     }
 
     /// One packet, as it was captured on `interface` (0 for a capture).
@@ -177,6 +187,10 @@ impl Engine {
         let target = contact.target;
         if self.policy.is_for_many(target.address) {
             self.counters.for_many += 1;
+            return;
+        }
+        if self.policy.is_misplaced(contact.source, contact.interface) {
+            self.counters.misplaced += 1;
             return;
         }
         if !self.policy.is_local(target.address) {
@@ -219,11 +233,18 @@ impl Engine {
         if self.view == View::Capture {
             self.settle(now, host);
         }
-        for ban in self.ledger.expire(now) {
-            self.record(now, What::Unban { id: ban.id, prefix: ban.prefix, why: Ending::Expired });
-        }
+        // The kernel ends them by itself, but its clock stands still while the machine sleeps, and ours does not.
+        let expired = self.ledger.expire(now);
+        self.let_in(now, &expired, Ending::Expired);
         let again = self.ledger.retry(now);
         self.enforce(now, &again);
+        let (releases, is_allow_list) = self.owed.due(now.mono);
+        if !releases.is_empty() {
+            self.actions.push_back(Action::Release(releases));
+        }
+        if is_allow_list {
+            self.send_allow_list(now);
+        }
         for scan in self.incidents.end_quiet(now.mono) {
             self.record(now, What::Scan(scan));
         }
@@ -271,12 +292,24 @@ impl Engine {
         }
     }
 
+    /// Whether the kernel has done an [`Action::Release`]; if not, it is owed, and tried again.
+    pub fn released(&mut self, now: Now, prefixes: &[Prefix], is_done: bool) {
+        self.owed.released(now.mono, prefixes, is_done);
+    }
+
+    /// Whether the kernel has done an [`Action::Allow`]; if not, it is owed, and tried again.
+    pub fn allowed(&mut self, now: Now, is_done: bool) {
+        self.owed.allowed(now.mono, is_done);
+    }
+
     /// What the kernel held when a listing was begun at `listed`: what is missing goes in again, what was unknown is
     /// adopted, unless policy forbids it.
     pub fn compare(&mut self, now: Now, listed: Mono, held: &[Held]) {
-        let policy = &self.policy;
+        let (policy, owed) = (&self.policy, &self.owed);
+        // Who is still to be let in is no stranger in the sets.
+        let held: Vec<Held> = held.iter().filter(|(prefix, _)| !owed.is_release(prefix)).copied().collect();
         let difference =
-            self.ledger.compare(now, listed, held, |prefix, remaining| policy.block(prefix, remaining).ok());
+            self.ledger.compare(now, listed, &held, |prefix, remaining| policy.block(prefix, remaining).ok());
         for ban in difference.adopted {
             self.record(now, What::Ban(ban));
         }
@@ -358,33 +391,34 @@ impl Engine {
     fn count(&mut self, probe: Probe, host: &mut dyn Host) {
         self.counters.probes += 1;
         let source = probe.contact.source;
-        match self.incidents.decision(source) {
-            // Its ban is over, and it has not stopped: that is a new scan.
-            Some(Decision::Block) if self.view == View::Live => {
-                if let Some(scan) = self.incidents.end(source) {
-                    self.record(probe.at, What::Scan(scan));
-                }
-            }
-            Some(_) => {
-                self.incidents.add(&probe);
-                return;
-            }
-            None => {}
-        }
         let unit = self.policy.unit(source, probe.contact.target.address);
+        let is_decided = match self.incidents.decision(source) {
+            None => false,
+            Some(_) if self.view == View::Capture => true,
+            Some(Decision::Observe) => true,
+            Some(Decision::Protected(_)) => self.policy.protected(&unit).is_some(),
+            Some(Decision::Block) => false,
+        };
+        if is_decided {
+            self.incidents.add(&probe);
+            return;
+        }
+        // His ban (or what protected him) is over, and he has not stopped: that is a new scan.
+        if let Some(scan) = self.incidents.end(source) {
+            self.record(probe.at, What::Scan(scan));
+        }
         if self.judge.weigh(unit, &probe) == Verdict::Scanner {
-            self.accuse(probe.at, unit, source, host);
+            self.accuse(probe.at, unit, host);
         }
     }
 
     /// The judge says scanner: every counted port is asked afresh, then policy has its word.
-    fn accuse(&mut self, now: Now, unit: Prefix, source: IpAddr, host: &mut dyn Host) {
-        if self.withdraw_services(now, unit, host) == Verdict::Open {
+    fn accuse(&mut self, now: Now, prefix: Prefix, host: &mut dyn Host) {
+        if self.withdraw_services(now, prefix, host) == Verdict::Open {
             return;
         }
-        let evidence = self.judge.evidence(&unit).to_vec();
-        self.judge.forget(&unit);
-        let prefix = self.policy.shrink(unit, source);
+        let evidence = self.judge.evidence(&prefix).to_vec();
+        self.judge.forget(&prefix);
         let term = self.ledger.term(now, &prefix);
         let id = self.ledger.next_id();
         let decision = match (self.policy.block(prefix, term), self.settings.mode) {
@@ -439,6 +473,7 @@ impl Engine {
         if self.view == View::Capture {
             return;
         }
+        self.owed.forget(&block.prefix());
         if let Some((prefix, id)) = self.ledger.enter(now, block, cause) {
             self.actions.push_back(Action::Release(vec![prefix]));
             self.record(now, What::Unban { id, prefix, why: Ending::Evicted });
@@ -458,27 +493,32 @@ impl Engine {
     }
 
     /// Ends these bans.
-    fn lift(&mut self, now: Now, prefixes: Vec<Prefix>, why: Ending) -> Vec<Ban> {
-        if prefixes.is_empty() {
-            return Vec::new();
-        }
+    fn lift(&mut self, now: Now, prefixes: &[Prefix], why: Ending) -> Vec<Ban> {
         let lifted: Vec<Ban> = prefixes.iter().filter_map(|prefix| self.ledger.remove(now, prefix)).collect();
-        self.actions.push_back(Action::Release(prefixes));
-        for ban in &lifted {
+        self.let_in(now, &lifted, why);
+        lifted
+    }
+
+    /// Has the kernel let those in whose ban is over, and tells it.
+    fn let_in(&mut self, now: Now, over: &[Ban], why: Ending) {
+        if over.is_empty() {
+            return;
+        }
+        self.actions.push_back(Action::Release(over.iter().map(|ban| ban.prefix).collect()));
+        for ban in over {
             self.record(now, What::Unban { id: ban.id, prefix: ban.prefix, why });
         }
-        lifted
     }
 
     fn lift_protected(&mut self, now: Now) {
         let policy = &self.policy;
         let protected = self.ledger.prefixes(|prefix, _| policy.protected(prefix).is_some());
-        self.lift(now, protected, Ending::Protected);
+        self.lift(now, &protected, Ending::Protected);
     }
 
     fn lift_automatic(&mut self, now: Now) -> Vec<Ban> {
         let automatic = self.ledger.prefixes(|_, cause| cause.is_automatic());
-        self.lift(now, automatic, Ending::Observe)
+        self.lift(now, &automatic, Ending::Observe)
     }
 
     fn record(&mut self, now: Now, what: What) {

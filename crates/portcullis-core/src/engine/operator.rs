@@ -75,7 +75,7 @@ impl Engine {
             }
             replaced.push(other.prefix);
         }
-        self.lift(now, replaced, Ending::Replaced);
+        self.lift(now, &replaced, Ending::Replaced);
         self.block(now, block, Cause::Operator { why });
         let ban = self.ledger.get(now, &prefix);
         ban.ok_or(BanRefusal::Overlaps { id: Id(0), prefix })
@@ -94,7 +94,7 @@ impl Engine {
         for prefix in &meant {
             self.judge.forget(prefix);
         }
-        self.lift(now, meant, Ending::Operator)
+        self.lift(now, &meant, Ending::Operator)
     }
 
     fn automatic_around(&self, now: Now, prefix: &Prefix) -> Vec<Prefix> {
@@ -129,7 +129,7 @@ impl Engine {
         for prefix in prefixes {
             self.allowances.insert(*prefix, length.map(|length| now.mono + length));
             let inside = self.ledger.inside(prefix);
-            lifted.extend(self.lift(now, inside, Ending::Protected));
+            lifted.extend(self.lift(now, &inside, Ending::Protected));
             self.record(now, What::Allow { prefix: *prefix, until: Some(until) });
         }
         self.allowances_changed(now);
@@ -252,6 +252,12 @@ impl Engine {
         self.observed.clear();
     }
 
+    /// Whether the kernel still shuts `prefix` out though it is to be let in.
+    #[must_use]
+    pub fn is_release_owed(&self, prefix: &Prefix) -> bool {
+        self.owed.is_release(prefix)
+    }
+
     /// Whom policy protects, and why: what `status` lists.
     #[must_use]
     pub fn policy(&self) -> &Policy {
@@ -267,6 +273,7 @@ impl Engine {
     }
 
     pub(super) fn allowances_changed(&mut self, now: Now) {
+        self.allowance_ends = self.allowances.values().flatten().min().copied();
         self.policy.allow_by_hand(self.allowances.keys().copied().collect());
         self.send_allow_list(now);
     }

@@ -82,6 +82,7 @@ impl Ledger {
         difference.missing.sort_unstable();
         for prefix in &difference.missing {
             if let Some(entry) = self.bans.get_mut(prefix) {
+                self.states.change(entry.state, BanState::Pending);
                 entry.state = BanState::Pending;
             }
         }

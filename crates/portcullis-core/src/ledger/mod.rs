@@ -3,10 +3,11 @@
 //! ([`Ledger::compare`]).
 
 mod compare;
+mod ends;
 mod past;
+mod states;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::ops::Bound;
@@ -21,7 +22,9 @@ use crate::scan::sources::Secret;
 use crate::time::{Mono, Now, Wall};
 
 pub use compare::{Difference, Held};
+use ends::Ends;
 pub use past::{Past, Terms};
+use states::States;
 
 /// More bans than this are not kept: the one that ends soonest makes room, automatic ones first. The kernel's hash sets
 /// take 262,143.
@@ -32,6 +35,11 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 
 /// The longest pause between two retries.
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+/// How long to wait after the kernel has refused something so many times before.
+pub(crate) fn pause(tries: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(1 << tries.min(16)).min(RETRY_LONGEST)
+}
 
 /// A change for the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +85,8 @@ pub struct Ledger {
     order: BTreeSet<Prefix>,
     /// How many bans there are of each length, IPv4 and IPv6 apart: which prefixes of a source to look up.
     lengths: BTreeMap<(bool, u8), usize>,
-    expiry: BinaryHeap<Reverse<(Mono, Prefix, Id)>>,
+    ends: Ends,
+    states: States,
     retries: BTreeSet<(Mono, Prefix)>,
     /// Changed since the store last took them; bounded by what the ledger ever held between two saves.
     dirty: BTreeSet<Prefix>,
@@ -105,7 +114,8 @@ impl Ledger {
             bans: HashMap::with_hasher(Keyed(secret)),
             order: BTreeSet::new(),
             lengths: BTreeMap::new(),
-            expiry: BinaryHeap::new(),
+            ends: Ends::default(),
+            states: States::default(),
             retries: BTreeSet::new(),
             dirty: BTreeSet::new(),
             past: past::History::new(terms, secret),
@@ -204,7 +214,7 @@ impl Ledger {
     /// How many bans there are, by state.
     #[must_use]
     pub fn count(&self, state: BanState) -> usize {
-        self.bans.values().filter(|entry| entry.state == state).count()
+        self.states.count(state)
     }
 
     /// How many bans there are.
@@ -285,21 +295,8 @@ impl Ledger {
 
     /// The bans whose time is over by `now`, taken out.
     pub fn expire(&mut self, now: Now) -> Vec<Ban> {
-        let mut over = Vec::new();
-        while let Some(&Reverse((deadline, prefix, id))) = self.expiry.peek() {
-            if deadline > now.mono {
-                break;
-            }
-            self.expiry.pop();
-            let is_current = self
-                .bans
-                .get(&prefix)
-                .is_some_and(|entry| entry.id == id && entry.deadline == Some(deadline));
-            if is_current && let Some(ban) = self.remove(now, &prefix) {
-                over.push(ban);
-            }
-        }
-        over
+        let over = self.ends.until(now.mono);
+        over.iter().filter_map(|prefix| self.remove(now, prefix)).collect()
     }
 
     /// The kernel has (or has not) taken this one. Returns the ban where that is news: not if it held before, and is
@@ -316,10 +313,11 @@ impl Ledger {
             }
         } else {
             entry.state = BanState::Failed;
-            let pause = RETRY_FIRST.saturating_mul(1 << entry.tries.min(16)).min(RETRY_LONGEST);
+            let pause = pause(entry.tries);
             entry.tries += 1;
             self.retries.insert((now.mono + pause, *prefix));
         }
+        self.states.change(before, entry.state);
         let is_news = entry.state != before && !(is_in_force && entry.is_told);
         entry.is_told = is_in_force;
         is_news.then(|| entry.ban(now, *prefix))
@@ -378,11 +376,13 @@ impl Ledger {
                     if let Some(entry) = self.bans.get_mut(&ban.prefix)
                         && entry.id == ban.id
                     {
-                        entry.state = match (entry.state, is_kept) {
+                        let before = entry.state;
+                        entry.state = match (before, is_kept) {
                             (BanState::Unsaved, true) => BanState::InForce,
                             (BanState::InForce, false) => BanState::Unsaved,
                             (state, _) => state,
                         };
+                        self.states.change(before, entry.state);
                     }
                 }
                 Change::Gone { prefix, .. } => {
@@ -397,9 +397,8 @@ impl Ledger {
     /// When something is to be done next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        let expiry = self.expiry.peek().map(|Reverse((at, ..))| *at);
         let retry = self.retries.first().map(|(at, _)| *at);
-        expiry.into_iter().chain(retry).min()
+        self.ends.next().into_iter().chain(retry).min()
     }
 
     /// A ban that begins now, with the next number; [`Ledger::put`] enters it.
@@ -419,19 +418,15 @@ impl Ledger {
     }
 
     fn put(&mut self, prefix: Prefix, entry: Entry) {
-        let id = entry.id;
-        let deadline = entry.deadline;
+        if let Some(before) = self.bans.get(&prefix) {
+            self.ends.remove(prefix, before);
+            self.states.remove(before.state);
+        }
+        self.ends.add(prefix, &entry);
+        self.states.add(entry.state);
         if self.bans.insert(prefix, entry).is_none() {
             *self.lengths.entry((prefix.address().is_ipv6(), prefix.length())).or_default() += 1;
             self.order.insert(prefix);
-        }
-        if let Some(deadline) = deadline {
-            self.expiry.push(Reverse((deadline, prefix, id)));
-        }
-        if self.expiry.len() > 2 * self.bans.len() + 1024 {
-            // Most entries belong to bans that ended early; they must not pile up until their time is over.
-            let bans = &self.bans;
-            self.expiry.retain(|Reverse((_, prefix, id))| bans.get(prefix).is_some_and(|ban| ban.id == *id));
         }
         self.dirty.insert(prefix);
     }
@@ -439,6 +434,8 @@ impl Ledger {
     fn take(&mut self, prefix: &Prefix) -> Option<Entry> {
         let entry = self.bans.remove(prefix)?;
         self.order.remove(prefix);
+        self.ends.remove(*prefix, &entry);
+        self.states.remove(entry.state);
         let length = (prefix.address().is_ipv6(), prefix.length());
         if let Some(count) = self.lengths.get_mut(&length) {
             *count -= 1;
@@ -449,14 +446,9 @@ impl Ledger {
         Some(entry)
     }
 
-    /// Looked for only when the ledger is full.
+    /// Who makes room when the ledger is full.
     fn soonest_to_end(&self) -> Option<Prefix> {
-        self.bans
-            .iter()
-            .min_by_key(|(prefix, entry)| {
-                (!entry.cause.is_automatic(), entry.deadline.is_none(), entry.deadline, **prefix)
-            })
-            .map(|(prefix, _)| *prefix)
+        self.ends.soonest().or_else(|| self.order.first().copied())
     }
 }
 

@@ -40,6 +40,14 @@ pub(super) struct History {
 struct Ended {
     times: u32,
     at: Mono,
+    /// How long ago it was already at `at`: a ban of an earlier run may have ended before the machine booted.
+    before: Duration,
+}
+
+impl Ended {
+    fn ago(&self, now: Mono) -> Duration {
+        now.since(self.at).saturating_add(self.before)
+    }
 }
 
 impl Memory for Ended {
@@ -62,25 +70,28 @@ impl History {
     }
 
     pub(super) fn add(&mut self, now: Now, prefix: Prefix, times: u32) {
-        let ended = self.sources.remember(now.mono, prefix, || Ended { times, at: now.mono });
-        *ended = Ended { times, at: now.mono };
+        let begin = || Ended { times, at: now.mono, before: Duration::ZERO };
+        let ended = self.sources.remember(now.mono, prefix, begin);
+        *ended = Ended { times, at: now.mono, before: Duration::ZERO };
     }
 
     pub(super) fn restore(&mut self, now: Now, prefix: Prefix, past: Past) {
-        let at = now.mono - now.wall.since(past.ended);
-        self.sources.remember(now.mono, prefix, || Ended { times: past.times, at });
+        let before = now.wall.since(past.ended);
+        if before <= self.terms.memory {
+            self.sources.remember(now.mono, prefix, || Ended { times: past.times, at: now.mono, before });
+        }
     }
 
     pub(super) fn times(&self, now: Now, prefix: &Prefix) -> u32 {
         match self.sources.get(prefix) {
-            Some(ended) if now.mono.since(ended.at) <= self.terms.memory => ended.times,
+            Some(ended) if ended.ago(now.mono) <= self.terms.memory => ended.times,
             _ => 0,
         }
     }
 
     pub(super) fn get(&self, now: Now, prefix: &Prefix) -> Option<Past> {
         let ended = self.sources.get(prefix)?;
-        let ago = now.mono.since(ended.at);
+        let ago = ended.ago(now.mono);
         Some(Past { times: ended.times, ended: Wall(now.wall.0.saturating_sub(ago)) })
     }
 

@@ -11,7 +11,7 @@ use portcullis_core::event::{Action, Kind, Mode, What};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{Endpoint, PortSet, Prefix, Protocol};
-use portcullis_core::policy::{EPHEMERAL, Local, Surroundings};
+use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_core::scan::Contact;
 use portcullis_core::scan::sources::Secret;
 use portcullis_core::time::{Now, Wall};
@@ -69,7 +69,9 @@ pub fn settings(mode: Mode) -> Settings {
 pub fn surroundings() -> Surroundings {
     Surroundings {
         local: Local::Addresses([HERE, "2001:db8::2"].map(|a| a.parse().unwrap()).into()),
-        connected: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
+        connected: ["192.0.2.0/24", "2001:db8::/64"]
+            .map(|network| Connected { network: network.parse().unwrap(), interface: 1 })
+            .into(),
         gateways: vec!["192.0.2.1".parse().unwrap(), "2001:db8:1::1".parse().unwrap()],
         resolvers: vec!["198.51.100.53".parse().unwrap()],
         trusted: vec![9],
@@ -141,9 +143,12 @@ impl Story {
                 }
                 Action::Release(prefixes) => {
                     told.push(format!("release {prefixes:?}"));
-                    self.kernel.retain(|prefix| !prefixes.contains(prefix));
+                    if self.kernel_agrees {
+                        self.kernel.retain(|prefix| !prefixes.contains(prefix));
+                    }
+                    self.engine.released(self.now, &prefixes, self.kernel_agrees);
                 }
-                Action::Allow(_) => {}
+                Action::Allow(_) => self.engine.allowed(self.now, self.kernel_agrees),
                 Action::Record(record) => told.push(words(&record.what)),
             }
         }

@@ -2,7 +2,7 @@
 
 use portcullis_core::engine::Engine;
 use portcullis_core::engine::operator::{BanRefusal, Selector};
-use portcullis_core::event::{Mode, Until};
+use portcullis_core::event::{Ban, Mode, Until};
 use portcullis_core::net::Prefix;
 use portcullis_core::time::Now;
 
@@ -48,7 +48,7 @@ pub fn answer(
                 if ended.is_empty() {
                     return vec![not_banned(engine, now, target)];
                 }
-                ended.into_iter().map(|ban| Outcome::Unbanned { id: ban.id, prefix: ban.prefix }).collect()
+                ended.into_iter().map(|ban| unbanned(engine, ban)).collect()
             };
             Answer::Outcomes(targets.into_iter().flat_map(unban).collect())
         }
@@ -95,6 +95,16 @@ pub fn answer(
             message: "this is answered before it comes here; please report it as a bug".to_owned(),
         },
     }
+}
+
+/// The ban is over for us; whether it is for the kernel as well, the kernel has said in between.
+fn unbanned(engine: &Engine, ban: Ban) -> Outcome {
+    let Ban { id, prefix, .. } = ban;
+    if engine.is_release_owed(&prefix) {
+        let why = "the kernel has refused to let it in; that is tried again, and status says why".to_owned();
+        return Outcome::Failed { prefix, why };
+    }
+    Outcome::Unbanned { id, prefix }
 }
 
 /// There is no such ban; a wider one made by hand may shut it out all the same.

@@ -25,7 +25,7 @@ use crate::causes;
 use crate::control::{Answer, Command};
 use crate::respond::nftables::{Kernel, bans_of};
 
-/// Orders under way at once; the slow path waits for room.
+/// Orders under way at once; the slow path waits for room, the fast one never does.
 const ORDERS: usize = 256;
 
 /// Frames judged before orders and time-outs are looked at again.
@@ -101,8 +101,8 @@ pub struct Vitals {
     pub unanswered: u64,
     /// Records that found no room on their way to the slow path.
     pub left_out: u64,
-    /// The kernel's last complaint, if it still holds.
-    pub complaint: Option<String>,
+    /// What the kernel has refused.
+    pub complaints: Complaints,
     /// From whom nothing is ever blocked, as policy sees it.
     pub surroundings: Surroundings,
 }
@@ -115,10 +115,11 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Gives an order; `false` if the fast path has ended or has no room for more.
+    /// Gives an order, waiting for room if there are many; `false` if the fast path has ended.
     #[must_use]
     pub fn give(&self, order: Order) -> bool {
-        let is_given = self.queue.try_send(order).is_ok();
+        // Whoever reads them is awake since the first of those that fill the queue.
+        let is_given = self.queue.send(order).is_ok();
         self.waker.wake();
         is_given
     }
@@ -137,7 +138,22 @@ pub struct Guard {
     out: Out,
     is_saving: bool,
     save_not_before: Mono,
-    complaint: Option<String>,
+    complaints: Complaints,
+}
+
+/// What the kernel has refused and not taken since; each is cleared by its own success.
+#[derive(Clone, Debug, Default)]
+pub struct Complaints {
+    /// The filter of the ring.
+    pub filter: Option<String>,
+    /// Table, chain and rules.
+    pub table: Option<String>,
+    /// Bans.
+    pub bans: Option<String>,
+    /// Releases.
+    pub releases: Option<String>,
+    /// The allow list.
+    pub allowances: Option<String>,
 }
 
 /// The way to the slow path: bounded, and never waited for.
@@ -174,7 +190,7 @@ impl Guard {
             out,
             is_saving: false,
             save_not_before: Mono::default(),
-            complaint: None,
+            complaints: Complaints::default(),
         };
         Ok((guard, way))
     }
@@ -236,12 +252,12 @@ impl Guard {
     /// Judges what has come, and acts after each packet.
     fn look(&mut self, now: Now) -> usize {
         self.host.set_time(now.mono);
-        let Guard { eyes, engine, host, kernel, out, complaint, .. } = self;
+        let Guard { eyes, engine, host, kernel, out, complaints, .. } = self;
         match eyes {
             Eyes::Ring(ring) => {
                 let frames = ring.drain(BATCH, |captured| {
                     engine.frame(now, captured.frame, captured.interface, host);
-                    perform(engine, kernel, out, complaint, now);
+                    perform(engine, kernel, out, complaints, now);
                 });
                 if frames == 0 {
                     // An interface that went down leaves an error, which would end every wait at once. The ring
@@ -252,13 +268,13 @@ impl Guard {
             }
             Eyes::Listen(listener) => listener.drain(BATCH, |contact| {
                 engine.contact(now, contact, &mut super::host::Ours);
-                perform(engine, kernel, out, complaint, now);
+                perform(engine, kernel, out, complaints, now);
             }),
         }
     }
 
     fn perform(&mut self, now: Now) {
-        perform(&mut self.engine, &mut self.kernel, &mut self.out, &mut self.complaint, now);
+        perform(&mut self.engine, &mut self.kernel, &mut self.out, &mut self.complaints, now);
     }
 
     /// Carries out orders; whether one was to stop.
@@ -297,7 +313,7 @@ impl Guard {
             Order::Command(command, answer) => {
                 let can_block = self.kernel.is_some();
                 let said = desk::answer(&mut self.engine, now, command, can_block, |engine| {
-                    perform(engine, &mut self.kernel, &mut self.out, &mut self.complaint, now);
+                    perform(engine, &mut self.kernel, &mut self.out, &mut self.complaints, now);
                 });
                 // A client that has gone away in between has no use for it.
                 drop(answer.send(said));
@@ -310,12 +326,12 @@ impl Guard {
             }
             Order::Compare(listed, held) => {
                 if !held.is_intact
-                    && self.engine.bans_in_all() > 0
                     && let Some(kernel) = &mut self.kernel
                 {
+                    // Even without bans: the next one must not go into a set that no rule asks.
                     kernel.distrust();
-                    if let Err(error) = kernel.make() {
-                        self.complaint = Some(causes::said(&error));
+                    if self.engine.bans_in_all() > 0 {
+                        self.complaints.table = complaint(kernel.make());
                     }
                 }
                 self.engine.compare(now, listed, &bans_of(&held));
@@ -333,18 +349,15 @@ impl Guard {
         }
         if self.engine.mode() == Mode::Enforce
             && let Some(kernel) = &mut self.kernel
-            && let Err(error) = kernel.prepare()
         {
-            self.complaint = Some(error.to_string());
+            self.complaints.table = complaint(kernel.prepare());
         }
         self.perform(now);
     }
 
     fn set_filter(&mut self) {
-        if let Eyes::Ring(ring) = &mut self.eyes
-            && let Err(error) = ring.set_filter(&Program::compile(&self.filter))
-        {
-            self.complaint = Some(causes::said(&error));
+        if let Eyes::Ring(ring) = &mut self.eyes {
+            self.complaints.filter = complaint(ring.set_filter(&Program::compile(&self.filter)));
         }
     }
 
@@ -383,22 +396,22 @@ impl Guard {
             observed: engine.would_have_banned().clone(),
             unanswered: self.host.failures(),
             left_out: self.out.left_out,
-            complaint: self.complaint.clone(),
+            complaints: self.complaints.clone(),
             surroundings: engine.policy().surroundings().clone(),
         }
     }
 }
 
-/// Carries out what the engine has decided.
+/// Carries out what the engine has decided, and tells it how that went.
 fn perform(
     engine: &mut Engine,
     kernel: &mut Option<Kernel>,
     out: &mut Out,
-    complaint: &mut Option<String>,
+    complaints: &mut Complaints,
     now: Now,
 ) {
     while let Some(action) = engine.poll_action() {
-        let failed = match action {
+        let refused = match action {
             Action::Enforce(blocks) => {
                 let answers = match kernel {
                     Some(kernel) => kernel.enforce(&blocks),
@@ -407,28 +420,36 @@ fn perform(
                         blocks.iter().map(|block| (block.prefix(), no_right())).collect()
                     }
                 };
-                let failed = answers.iter().find_map(|(_, answer)| answer.as_ref().err().cloned());
-                *complaint = failed;
+                complaints.bans = answers.iter().find_map(|(_, answer)| answer.as_ref().err().cloned());
                 engine.enforced(now, &answers);
                 continue;
             }
-            Action::Release(prefixes) => kernel.as_mut().and_then(|kernel| kernel.release(&prefixes).err()),
-            Action::Allow(allowances) => kernel.as_mut().and_then(|kernel| kernel.allow(&allowances).err()),
+            Action::Release(prefixes) => {
+                complaints.releases = kernel.as_mut().and_then(|kernel| complaint(kernel.release(&prefixes)));
+                engine.released(now, &prefixes, complaints.releases.is_none());
+                &complaints.releases
+            }
+            Action::Allow(allowances) => {
+                complaints.allowances =
+                    kernel.as_mut().and_then(|kernel| complaint(kernel.allow(&allowances)));
+                engine.allowed(now, complaints.allowances.is_none());
+                &complaints.allowances
+            }
             Action::Record(record) => {
                 out.tell(Report::Record(record));
                 continue;
             }
         };
-        if let Some(error) = failed {
-            let answer = causes::said(&error);
-            *complaint = Some(answer.clone());
-            out.tell(Report::Record(Record {
-                time: now.wall,
-                what: What::Fault(Fault::NotChanged { answer }),
-            }));
-            out.tell(Report::Doubt);
+        if let Some(answer) = refused.clone() {
+            let what = What::Fault(Fault::NotChanged { answer });
+            out.tell(Report::Record(Record { time: now.wall, what }));
         }
     }
+}
+
+/// What the kernel said, if it refused.
+fn complaint<E: std::error::Error + 'static>(answer: Result<(), E>) -> Option<String> {
+    answer.err().map(|error| causes::said(&error))
 }
 
 impl Out {

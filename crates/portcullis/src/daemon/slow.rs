@@ -169,12 +169,18 @@ impl Slow {
                     }
                 },
                 changed = announced(monitor.as_mut(), Monitor::drain) => {
-                    if changed? != nftables::Change::None {
-                        self.compare();
+                    match changed {
+                        Ok(nftables::Change::None) => {}
+                        Ok(_) => self.compare(),
+                        Err(error) => self.missed("changes of our table", &error),
                     }
                 }
                 changed = announced(Some(&mut watch), Watch::drain) => {
-                    if changed? {
+                    let is_changed = changed.unwrap_or_else(|error| {
+                        self.missed("changes of interfaces and addresses", &error);
+                        true
+                    });
+                    if is_changed {
                         look_at = look_at.or(Some(Instant::now() + SETTLE));
                     }
                 }
@@ -416,9 +422,17 @@ impl Slow {
     }
 
     fn give(&mut self, order: Order) {
-        if !self.orders.give(order) {
-            self.fault("the packet loop takes no orders", "it is overloaded or has ended; see status");
-        }
+        // If it has ended, the end of its reports says so, and ends us as well.
+        let _ = self.orders.give(order);
+    }
+
+    /// What the kernel announced could not be read: it may have been anything, so everything is compared.
+    fn missed(&mut self, what: &str, error: &io::Error) {
+        self.fault(
+            &format!("what the kernel announced of {what} could not be read: {error}"),
+            "it is compared now, and read again at the next announcement",
+        );
+        self.compare();
     }
 
     fn fault(&mut self, why: &str, mend: &str) {

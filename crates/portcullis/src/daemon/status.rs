@@ -8,7 +8,7 @@ use portcullis_core::engine::Counters;
 use portcullis_core::event::Mode;
 use portcullis_core::wire::Refusals;
 
-use super::guard::Vitals;
+use super::guard::{Complaints, Vitals};
 use super::peers;
 use super::slow::Slow;
 use crate::config::{Config, lines};
@@ -29,7 +29,7 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         configuration: slow.plan.configuration(),
         engine: slow.engine.to_owned(),
         interfaces: slow.look.watched.clone(),
-        packets: vitals.counters.packets,
+        packets: vitals.received,
         dropped: vitals.dropped,
         refused: refused(vitals),
         probes: vitals.counters.probes,
@@ -100,8 +100,15 @@ fn refused(vitals: &Vitals) -> std::collections::BTreeMap<String, u64> {
 fn faults(slow: &Slow, vitals: &Vitals) -> Vec<String> {
     let mut faults = slow.faults.clone();
     faults.extend(slow.store_fault.clone());
-    if let Some(complaint) = &vitals.complaint {
-        faults.push(format!("the kernel refused the last change: {complaint}"));
+    let Complaints { filter, table, bans, releases, allowances } = &vitals.complaints;
+    for (what, complaint) in [
+        ("the packet filter", filter),
+        ("our table", table),
+        ("bans", bans),
+        ("releases from bans", releases),
+        ("the allow list", allowances),
+    ] {
+        faults.extend(complaint.as_ref().map(|answer| format!("the kernel refused {what}: {answer}")));
     }
     if vitals.unanswered > 0 {
         faults.push(format!(
@@ -154,7 +161,7 @@ mod tests {
             observed: ["192.0.2.1", "192.0.2.2"].map(|a| a.parse().unwrap()).into(),
             unanswered: 0,
             left_out: 0,
-            complaint: None,
+            complaints: Complaints::default(),
             surroundings: Surroundings::default(),
         }
     }

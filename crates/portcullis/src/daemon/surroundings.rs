@@ -3,8 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 
-use portcullis_core::net::Prefix;
-use portcullis_core::policy::{EPHEMERAL, Local, Surroundings};
+use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_sys::filter::{FilterSpec, InterfaceChoice};
 use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::route::{self, Interface};
@@ -56,12 +55,12 @@ pub fn look(config: &Config) -> Result<Look, NetlinkError> {
     let absent = absent.cloned().collect();
     let watched = chosen.iter().filter(|own| own.is_up).map(|own| own.name.clone()).collect();
 
-    let mut connected: Vec<Prefix> = network
+    let mut connected: Vec<Connected> = network
         .addresses
         .iter()
         .filter(|own| !own.address.is_loopback())
-        .map(|own| own.network)
-        .filter(|prefix| !prefix.is_single())
+        .filter(|own| !own.network.is_single())
+        .map(|own| Connected { network: own.network, interface: own.interface })
         .collect();
     connected.sort_unstable();
     connected.dedup();
