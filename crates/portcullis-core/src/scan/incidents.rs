@@ -30,6 +30,8 @@ struct Incident {
     ban: Option<Option<Duration>>,
     /// Probes when it was last reported.
     reported: u64,
+    /// Where it stands in the order of scans.
+    ordered: Mono,
 }
 
 /// All scans under way.
@@ -37,15 +39,16 @@ pub struct Incidents {
     open: BTreeMap<IpAddr, Incident>,
     capacity: usize,
     quiet: Option<Duration>,
-    /// No scan goes quiet earlier; the true time may be later, since probes only put it off.
-    look_at: Option<Mono>,
+    /// Each scan with the time of a probe of it, in order. It may be an earlier probe than the last: then it is put
+    /// right when the scan comes up, so that a probe costs nothing here.
+    order: BTreeSet<(Mono, IpAddr)>,
 }
 
 impl Incidents {
     /// Room for `capacity` scans; one ends after `quiet` without a probe, or only when it is asked for.
     #[must_use]
     pub fn new(capacity: usize, quiet: Option<Duration>) -> Incidents {
-        Incidents { open: BTreeMap::new(), capacity, quiet, look_at: None }
+        Incidents { open: BTreeMap::new(), capacity, quiet, order: BTreeSet::new() }
     }
 
     /// What was decided about the scan of `source`, if one is under way.
@@ -65,6 +68,7 @@ impl Incidents {
     /// on after it was reported.
     pub fn end(&mut self, source: IpAddr) -> Option<Scan> {
         let incident = self.open.remove(&source)?;
+        self.order.remove(&(incident.ordered, source));
         (incident.probes > incident.reported || self.quiet.is_none()).then(|| incident.scan(source, true))
     }
 
@@ -81,11 +85,11 @@ impl Incidents {
         let Some(first) = evidence.first() else { return Vec::new() };
         let source = first.contact.source;
         let mut reports = Vec::new();
-        if self.open.len() >= self.capacity && !self.open.contains_key(&source) {
-            let oldest = self.open.iter().min_by_key(|(source, incident)| (incident.last.mono, **source));
-            if let Some(oldest) = oldest.map(|(source, _)| *source) {
-                reports.extend(self.end(oldest));
-            }
+        if self.open.len() >= self.capacity
+            && !self.open.contains_key(&source)
+            && let Some((_, oldest)) = self.oldest()
+        {
+            reports.extend(self.end(oldest));
         }
         let mut incident = Incident {
             id,
@@ -100,40 +104,46 @@ impl Incidents {
             decision,
             ban,
             reported: 0,
+            ordered: first.at.mono,
         };
         for probe in evidence {
             incident.add(probe);
         }
         incident.reported = incident.probes;
         reports.push(incident.scan(source, false));
-        if let Some(quiet) = self.quiet {
-            let ends = incident.last.mono + quiet;
-            self.look_at = Some(self.look_at.map_or(ends, |at| at.min(ends)));
+        incident.ordered = incident.last.mono;
+        let place = (incident.ordered, source);
+        if let Some(before) = self.open.insert(source, incident) {
+            self.order.remove(&(before.ordered, source));
         }
-        self.open.insert(source, incident);
+        self.order.insert(place);
         reports
     }
 
     /// Ends the scans that have gone quiet; those that went on after their report are reported once more.
     pub fn end_quiet(&mut self, now: Mono) -> Vec<Scan> {
         let Some(quiet) = self.quiet else { return Vec::new() };
-        if self.look_at.is_none_or(|at| at > now) {
-            return Vec::new();
+        let mut over = Vec::new();
+        while let Some((last, source)) = self.oldest()
+            && now.since(last) >= quiet
+        {
+            self.order.remove(&(last, source));
+            over.extend(self.open.get(&source).map(|incident| (incident.first.mono, source)));
         }
-        let ended = self.end_where(|incident| now.since(incident.last.mono) >= quiet);
-        self.look_at = self.open.values().map(|incident| incident.last.mono + quiet).min();
-        ended
+        self.end_these(over)
     }
 
     /// Ends all scans.
     pub fn end_all(&mut self) -> Vec<Scan> {
-        self.end_where(|_| true)
+        let all = self.open.iter().map(|(source, incident)| (incident.first.mono, *source));
+        self.end_these(all.collect())
     }
 
     /// When it is worth looking for scans that have gone quiet; none has before.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        if self.open.is_empty() { None } else { self.look_at }
+        let (at, _) = self.order.first()?;
+        Some(*at + self.quiet?)
     }
 
     /// How many scans are under way.
@@ -148,15 +158,24 @@ impl Incidents {
         self.open.is_empty()
     }
 
-    fn end_where(&mut self, is_over: impl Fn(&Incident) -> bool) -> Vec<Scan> {
-        let mut over: Vec<(Now, IpAddr)> = self
-            .open
-            .iter()
-            .filter(|(_, incident)| is_over(incident))
-            .map(|(source, incident)| (incident.first, *source))
-            .collect();
-        over.sort_unstable_by_key(|(first, source)| (first.mono, *source));
+    /// In the order in which they began.
+    fn end_these(&mut self, mut over: Vec<(Mono, IpAddr)>) -> Vec<Scan> {
+        over.sort_unstable();
         over.into_iter().filter_map(|(_, source)| self.end(source)).collect()
+    }
+
+    /// The scan whose last probe is the longest ago, and where it stands in the order.
+    fn oldest(&mut self) -> Option<(Mono, IpAddr)> {
+        loop {
+            let place = *self.order.first()?;
+            let incident = self.open.get_mut(&place.1)?;
+            if incident.last.mono <= place.0 {
+                return Some(place);
+            }
+            self.order.remove(&place);
+            incident.ordered = incident.last.mono;
+            self.order.insert((incident.ordered, place.1));
+        }
     }
 }
 
@@ -197,5 +216,49 @@ impl Incident {
             ban: self.ban,
             is_ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Endpoint;
+    use crate::scan::{Contact, Weight};
+
+    fn probe(source: &str, at: u64) -> Probe {
+        let target = Endpoint { protocol: Protocol::Tcp, address: "192.0.2.2".parse().unwrap(), port: 23 };
+        let source = source.parse().unwrap();
+        Probe {
+            contact: Contact { source, source_port: 9, target, kind: Kind::Syn, interface: 0 },
+            at: Now::default().later(Duration::from_secs(at)),
+            weight: Weight::Firm,
+        }
+    }
+
+    fn begin(incidents: &mut Incidents, source: &str, at: u64) -> Vec<IpAddr> {
+        let probe = probe(source, at);
+        let prefix = Prefix::single(probe.contact.source);
+        let told = incidents.begin(Id(1), prefix, &[probe], Decision::Observe, None);
+        told.iter().filter(|scan| scan.is_ended).map(|scan| scan.source).collect()
+    }
+
+    #[test]
+    fn the_scan_that_rested_longest_makes_room_and_the_others_end_in_their_time() {
+        let [early, middle, late] = ["198.51.100.1", "198.51.100.2", "198.51.100.3"];
+        let mut incidents = Incidents::new(2, Some(Duration::from_secs(60)));
+        begin(&mut incidents, early, 0);
+        begin(&mut incidents, middle, 10);
+        incidents.add(&probe(middle, 20));
+        incidents.add(&probe(early, 30));
+        let expected: Vec<IpAddr> = vec![middle.parse().unwrap()];
+        assert_eq!(begin(&mut incidents, late, 40), expected);
+        let second = |second| Mono::default() + Duration::from_secs(second);
+        assert!(incidents.end_quiet(second(89)).is_empty() && incidents.len() == 2);
+        let ended: Vec<IpAddr> = incidents.end_quiet(second(90)).iter().map(|scan| scan.source).collect();
+        assert_eq!((ended, incidents.len()), (vec![early.parse().unwrap()], 1));
+        assert_eq!(incidents.next_timeout(), Some(second(100)));
+        // It told all that it had when it began.
+        assert!(incidents.end_quiet(second(100)).is_empty() && incidents.is_empty());
+        assert_eq!(incidents.next_timeout(), None);
     }
 }
