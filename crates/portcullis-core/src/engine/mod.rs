@@ -339,7 +339,9 @@ impl Engine {
             self.ledger.restore(now, ban, *length);
         }
         self.ledger.recognise(now, held);
-        self.compare(now, now.mono, held);
+        if !held.is_empty() {
+            self.compare(now, now.mono, held);
+        }
         self.lift_protected(now);
         if self.settings.mode == Mode::Observe {
             self.lift_automatic(now);

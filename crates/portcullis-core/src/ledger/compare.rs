@@ -100,6 +100,7 @@ impl Ledger {
             let entry = self.begin(now, block, Cause::FoundInForce, BanState::InForce);
             difference.adopted.push(entry.ban(now, prefix));
             self.put(prefix, entry);
+            self.dirty.insert(prefix);
         }
         difference
     }

@@ -246,6 +246,7 @@ impl Ledger {
         };
         let entry = self.begin(now, block, cause, BanState::Pending);
         self.put(prefix, entry);
+        self.dirty.insert(prefix);
         evicted
     }
 
@@ -275,6 +276,7 @@ impl Ledger {
             is_told: true,
         };
         self.begin_ids(ban.id.0.saturating_add(1));
+        // Not a change: the store has it.
         self.put(ban.prefix, entry);
         true
     }
@@ -428,7 +430,6 @@ impl Ledger {
             *self.lengths.entry((prefix.address().is_ipv6(), prefix.length())).or_default() += 1;
             self.order.insert(prefix);
         }
-        self.dirty.insert(prefix);
     }
 
     fn take(&mut self, prefix: &Prefix) -> Option<Entry> {
