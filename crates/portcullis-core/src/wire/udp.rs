@@ -10,9 +10,12 @@ use super::{Refusal, Transport};
 pub(super) fn decode<'a>(body: &Body<'a>) -> Result<Transport<'a>, Refusal> {
     let &[s0, s1, d0, d1, l0, l1, c0, c1] = array(body.bytes, 0).ok_or_else(|| body.shortage())?;
     let told = usize::from(u16::from_be_bytes([l0, l1]));
-    // A length of 0 means "more than 64 KiB" behind a jumbogram or after the kernel has merged datagrams.
-    let length = match body.length() {
-        Some(length) if told == 0 && length > usize::from(u16::MAX) => length,
+    // A length of 0 means "more than 64 KiB" behind a jumbogram or after the kernel has merged datagrams. Over IPv6
+    // Linux takes it for "all that is there" at any size (`__udp6_lib_rcv`).
+    let length = match (body.length(), body.source) {
+        (Some(length), IpAddr::V6(_)) if told == 0 => length,
+        (Some(length), IpAddr::V4(_)) if told == 0 && length > usize::from(u16::MAX) => length,
+        (None, IpAddr::V6(_)) if told == 0 => body.bytes.len(),
         _ => told,
     };
     if length < 8 || body.length().is_some_and(|most| length > most) {

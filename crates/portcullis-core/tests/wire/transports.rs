@@ -100,6 +100,24 @@ fn a_udp_length_that_contradicts_the_packet_is_refused() {
 }
 
 #[test]
+fn a_udp_length_of_0_over_ipv6_means_all_that_is_there() {
+    let packet = build::ip(STRANGER6, HOST6, build::udp(9, 53, b"abcd"));
+    let expected = Transport::Udp { source_port: 9, destination_port: 53, payload: b"abcd" };
+    // Twelve less in the length field, twelve more in the checksum's.
+    let mut bytes = packet.bytes();
+    let checksum = u16::from_be_bytes([bytes[46], bytes[47]]).checked_add(12).expect("no carry in this packet");
+    bytes[44..46].fill(0);
+    bytes[46..48].copy_from_slice(&checksum.to_be_bytes());
+    assert_eq!(accepted(&bytes), expected);
+    refused(&with_byte(&bytes, 50, b'x', Repair::Nothing), Refusal::BadUdpChecksum);
+
+    let mut first = build::ip(STRANGER6, HOST6, build::udp(9, 53, &[0; 64])).fragment(0, 16);
+    first[52..54].fill(0);
+    let expected = Transport::Udp { source_port: 9, destination_port: 53, payload: &[0; 8] };
+    assert_eq!(accepted(&first), expected, "the rest of the datagram is still to come");
+}
+
+#[test]
 fn the_payload_of_a_cut_udp_datagram_is_what_was_captured() {
     let bytes = build::ip(STRANGER, HOST, build::udp(9, 53, b"abcdef")).bytes();
     let mut decoder = decoder();
