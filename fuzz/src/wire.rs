@@ -70,7 +70,7 @@ fn check_packet(packet: &Packet<'_>, frame: &[u8]) {
             check_addresses(quoted.source, quoted.destination);
             assert_eq!(quoted.source.is_ipv4(), packet.source.is_ipv4());
         }
-        Transport::Icmp { .. } | Transport::Sctp { .. } | Transport::Other(_) => {}
+        Transport::Icmp { .. } | Transport::Sctp { .. } | Transport::Hidden { .. } | Transport::Other(_) => {}
     }
 }
 

@@ -65,6 +65,9 @@ pub enum Kind {
     Sctp,
     /// Any other mix of flags that no stack sends.
     Flags,
+    /// The ports lie behind more headers than anybody honest sends, or fragments give them twice and differently.
+    /// Such a probe counts as a port of its own; which one it was is not known, and no record names one.
+    Hidden,
 }
 
 impl Kind {
@@ -81,6 +84,7 @@ impl Kind {
             Kind::Udp => "udp",
             Kind::Sctp => "sctp",
             Kind::Flags => "flags",
+            Kind::Hidden => "hidden",
         }
     }
 }

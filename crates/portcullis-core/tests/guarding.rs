@@ -12,6 +12,8 @@ use portcullis_core::ledger::Past;
 use portcullis_core::net::Prefix;
 use portcullis_core::policy::Connected;
 use portcullis_core::time::Wall;
+use portcullis_core::wire::build::{self, Extension};
+use portcullis_core::wire::{Checksums, Frame, Link, REACH, TcpFlags};
 use story::Story;
 
 const STRANGER: &str = "198.51.100.7";
@@ -405,4 +407,22 @@ fn a_flood_of_made_up_sources_does_not_hide_a_scanner() {
     }
     assert!(story.engine.suspects().0 <= 1024);
     assert_eq!(story.scan(STRANGER, [3, 4, 5])[0], "scan 198.51.100.7 syn [1, 2, 3, 4, 5] Block");
+}
+
+#[test]
+fn ports_out_of_sight_make_a_scan_whose_record_names_none() {
+    let mut story = Story::new(Mode::Enforce);
+    let packet = build::ip("2001:db8:7::1", "2001:db8::2", build::tcp(40_000, 22, TcpFlags::SYN))
+        .extension(Extension::DestinationOptions(392))
+        .bytes();
+    let bytes = &packet[..REACH];
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        assert_eq!(told, [""; 0]);
+        let (link, checksums) = (Link::RawIp, Checksums::Verify);
+        let frame = Frame { link, bytes, wire_length: packet.len(), checksums };
+        story.engine.frame(story.now, frame, 1, &mut story.services);
+        told = story.told();
+    }
+    assert_eq!(told[0], "scan 2001:db8:7::1 hidden [] Block");
 }

@@ -10,6 +10,10 @@ const SCTP_INIT: u8 = 1;
 
 /// The contact that this packet makes, or `None` if it cannot be a probe: a segment of a connection, an answer, an
 /// error message.
+///
+/// Where the ports are hidden, the packet's number takes the place of the port: so a few of them are a scan, as a few
+/// ports are. On a host that watches few TCP ports, most of these numbers are not watched, and such a scan takes longer
+/// to be seen.
 #[must_use]
 pub fn contact(packet: &Packet<'_>, interface: u32) -> Option<Contact> {
     let (protocol, source_port, port, kind) = match packet.transport {
@@ -20,6 +24,7 @@ pub fn contact(packet: &Packet<'_>, interface: u32) -> Option<Contact> {
         Transport::Sctp { source_port, destination_port, first_chunk: SCTP_INIT, .. } => {
             (Protocol::Sctp, source_port, destination_port, Kind::Sctp)
         }
+        Transport::Hidden { number } => (Protocol::Tcp, 0, number, Kind::Hidden),
         _ => return None,
     };
     let target = Endpoint { protocol, address: packet.destination, port };

@@ -182,13 +182,15 @@ impl Incidents {
 impl Incident {
     fn add(&mut self, probe: &Probe) {
         let contact = &probe.contact;
-        self.protocols.insert(contact.target.protocol);
         self.kinds.insert(contact.kind);
         if self.targets.len() < TARGETS_KEPT {
             self.targets.insert(contact.target.address);
         }
-        if self.ports.len() < PORTS_KEPT {
-            self.ports.insert(contact.target.port);
+        if contact.kind != Kind::Hidden {
+            self.protocols.insert(contact.target.protocol);
+            if self.ports.len() < PORTS_KEPT {
+                self.ports.insert(contact.target.port);
+            }
         }
         self.probes += 1;
         self.last = probe.at;

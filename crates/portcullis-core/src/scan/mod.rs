@@ -21,7 +21,8 @@ pub struct Contact {
     pub source: IpAddr,
     /// From which port.
     pub source_port: u16,
-    /// What it was aimed at.
+    /// What it was aimed at. With [`Kind::Hidden`] transport and port stand for one that can't be read: the port only
+    /// tells such contacts apart.
     pub target: Endpoint,
     /// How it looks.
     pub kind: Kind,
@@ -31,10 +32,11 @@ pub struct Contact {
 
 impl Contact {
     /// Whether its flags alone prove a probe, whatever listens there: no stack sends FIN, nothing, or FIN, PSH and
-    /// URG to open a connection, and a segment of a connection carries ACK (RFC 9293 §3.10.7).
+    /// URG to open a connection, and a segment of a connection carries ACK (RFC 9293 §3.10.7). Nor does one hide its
+    /// ports.
     #[must_use]
     pub fn is_proved_by_flags(&self) -> bool {
-        matches!(self.kind, Kind::Fin | Kind::Null | Kind::Xmas | Kind::Flags)
+        matches!(self.kind, Kind::Fin | Kind::Null | Kind::Xmas | Kind::Flags | Kind::Hidden)
     }
 }
 

@@ -4,8 +4,8 @@ use super::Refusal;
 use super::read::{array, u16_at, u32_at};
 
 /// How many extension headers may follow each other. RFC 8200 §4.1 knows eight kinds, each once and destination
-/// options twice; more than this is nobody's traffic, and each costs time.
-pub const MAXIMUM_EXTENSION_HEADERS: usize = 32;
+/// options twice; more than this is nobody's traffic, and each costs time. The live capture has room for 49.
+pub const MAXIMUM_EXTENSION_HEADERS: usize = 64;
 
 /// Where a walk begins: a hop-by-hop header may only stand directly behind the IP header.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::checksum::Sum;
 use super::extension::{self, Start};
 use super::ranges::{Placement, Ranges};
 use super::transport::{self, Body, Extent, Proof};
-use super::{Packet, Refusal};
+use super::{Packet, Refusal, Transport};
 use crate::time::Mono;
 
 /// How many bytes of each datagram are kept, from the start of what was cut into fragments. The longest TCP header
@@ -349,16 +349,37 @@ impl Parts {
         };
         let told_apart = |refusal| if refusal == Refusal::Truncated { missing } else { refusal };
 
+        let First { hop_limit, has_ip_options, .. } = first;
+        let about = Packet {
+            source,
+            destination,
+            hop_limit,
+            has_ip_options,
+            is_fragmented: true,
+            transport: Transport::Hidden { number: 0 },
+        };
+        let out_of_reach = |refusal| match told_apart(refusal) {
+            Refusal::Truncated | Refusal::FragmentHeaderTooLong if there == BYTES_KEPT => Ok(about),
+            Refusal::TooManyExtensionHeaders => Ok(about),
+            refusal => Err(refusal),
+        };
+
         let (mut protocol, mut skipped, mut is_under_way) = (first.header, 0, false);
         if source.is_ipv6() {
-            let chain =
-                extension::walk(head, first.header, Start::BehindFragmentHeader).map_err(told_apart)?;
+            let chain = match extension::walk(head, first.header, Start::BehindFragmentHeader) {
+                Ok(chain) => chain,
+                Err(refusal) => return out_of_reach(refusal),
+            };
             if chain.fragment.is_some() {
                 return Err(Refusal::BadExtensionHeader);
             }
             (protocol, skipped, is_under_way) = (chain.protocol, chain.length, chain.is_under_way);
         }
-        let bytes = head.get(skipped..).ok_or(missing)?;
+        let bytes = match head.get(skipped..) {
+            Some(bytes) => bytes,
+            None if transport::has_ports(protocol) => return out_of_reach(missing),
+            None => return Err(missing),
+        };
         let extent = match total {
             Some(total) => Extent::Joined(total.saturating_sub(skipped)),
             None if there == BYTES_KEPT => Extent::Full,
@@ -371,8 +392,10 @@ impl Parts {
             _ => Proof::None,
         };
         let body = Body { source, destination, protocol, bytes, extent, proof };
-        let transport = transport::decode(&body).map_err(told_apart)?;
-        let First { hop_limit, has_ip_options, .. } = first;
-        Ok(Packet { source, destination, hop_limit, has_ip_options, is_fragmented: true, transport })
+        match transport::decode(&body) {
+            Ok(transport) => Ok(Packet { transport, ..about }),
+            Err(refusal) if transport::has_ports(protocol) => out_of_reach(refusal),
+            Err(refusal) => Err(told_apart(refusal)),
+        }
     }
 }

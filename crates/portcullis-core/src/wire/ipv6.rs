@@ -1,15 +1,19 @@
 //! The IPv6 header (RFC 8200 §3), and the way over its extension headers to the transport.
 
 use super::extension::{self, Start};
-use super::fragments::{Datagram, Fragments, Piece};
+use super::fragments::{BYTES_KEPT, Datagram, Fragments, Piece};
 use super::link::Rest;
 use super::read::{array, ipv6_at};
 use super::transport::{self, Body, Extent, Proof};
-use super::{Packet, Refusal};
+use super::{Packet, Refusal, Transport};
 use crate::time::Mono;
 
 /// Bytes of the fixed header.
 const HEADER: usize = 40;
+
+/// If the ports aren't among the first so many bytes of a packet, somebody hides them. The live capture shows that much
+/// even behind [`MAXIMUM_VLAN_TAGS`](super::MAXIMUM_VLAN_TAGS) tags. Where fewer were captured, nothing is said of it.
+pub const REACH: usize = 384;
 
 #[inline]
 pub(super) fn decode<'a>(
@@ -40,15 +44,39 @@ pub(super) fn decode<'a>(
     let payload = rest.bytes.get(HEADER..).unwrap_or_default();
     let mut bytes = payload.get(..length).unwrap_or(payload);
     let shortage = if bytes.len() < length { Refusal::Truncated } else { Refusal::TooShort };
-    let told_apart = |refusal| if refusal == Refusal::Truncated { shortage } else { refusal };
+    let hidden = Packet {
+        source,
+        destination,
+        hop_limit,
+        has_ip_options: false,
+        is_fragmented: false,
+        transport: Transport::Hidden { number: 0 },
+    };
+    let out_of_reach = |refusal| match (refusal, shortage) {
+        (Refusal::TooManyExtensionHeaders, _) => Ok(hidden),
+        (Refusal::Truncated, Refusal::Truncated) if rest.bytes.len() >= REACH => Ok(hidden),
+        (Refusal::Truncated, _) => Err(shortage),
+        (refusal, _) => Err(refusal),
+    };
 
-    let mut chain = extension::walk(bytes, next_header, Start::BehindIpHeader).map_err(told_apart)?;
-    bytes = bytes.get(chain.length..).ok_or(shortage)?;
+    let mut chain = match extension::walk(bytes, next_header, Start::BehindIpHeader) {
+        Ok(chain) => chain,
+        Err(refusal) => return out_of_reach(refusal),
+    };
+    bytes = match bytes.get(chain.length..) {
+        Some(bytes) => bytes,
+        None if transport::has_ports(chain.protocol) => return out_of_reach(Refusal::Truncated),
+        None => return Err(shortage),
+    };
     let mut length = length - chain.length;
     let mut is_under_way = chain.is_under_way;
     let proof = if is_merged { Proof::None } else { Proof::of(rest.checksums) };
     if let Some(fragment) = chain.fragment {
         if fragment.offset != 0 || fragment.has_more {
+            let wanted = BYTES_KEPT.saturating_sub(fragment.offset).min(length);
+            if bytes.len() < wanted && rest.bytes.len() >= REACH {
+                return Ok(Packet { is_fragmented: true, ..hidden });
+            }
             let identification = fragment.identification;
             return fragments.join(
                 now,
@@ -66,18 +94,27 @@ pub(super) fn decode<'a>(
             );
         }
         // An atomic fragment is whole by itself and never joined with others (RFC 6946).
-        chain = extension::walk(bytes, chain.protocol, Start::BehindFragmentHeader).map_err(told_apart)?;
+        chain = match extension::walk(bytes, chain.protocol, Start::BehindFragmentHeader) {
+            Ok(chain) => chain,
+            Err(refusal) => return out_of_reach(refusal),
+        };
         if chain.fragment.is_some() {
             return Err(Refusal::BadExtensionHeader);
         }
-        bytes = bytes.get(chain.length..).ok_or(shortage)?;
+        bytes = match bytes.get(chain.length..) {
+            Some(bytes) => bytes,
+            None if transport::has_ports(chain.protocol) => return out_of_reach(Refusal::Truncated),
+            None => return Err(shortage),
+        };
         length -= chain.length;
         is_under_way |= chain.is_under_way;
     }
     let proof = if is_under_way { Proof::None } else { proof };
     let protocol = chain.protocol;
     let body = Body { source, destination, protocol, bytes, extent: Extent::Plain(length), proof };
-    let transport = transport::decode(&body)?;
-    let is_fragmented = false;
-    Ok(Packet { source, destination, hop_limit, has_ip_options: false, is_fragmented, transport })
+    match transport::decode(&body) {
+        Ok(transport) => Ok(Packet { transport, ..hidden }),
+        Err(refusal) if transport::has_ports(protocol) => out_of_reach(refusal),
+        Err(refusal) => Err(refusal),
+    }
 }

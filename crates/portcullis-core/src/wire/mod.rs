@@ -25,6 +25,7 @@ use std::net::IpAddr;
 
 pub use extension::MAXIMUM_EXTENSION_HEADERS;
 pub use fragments::{BYTES_KEPT, FragmentLimits};
+pub use ipv6::REACH;
 pub use link::MAXIMUM_VLAN_TAGS;
 pub use refusal::{Refusal, Refusals};
 
@@ -38,13 +39,15 @@ use link::Version;
 pub struct Decoder {
     fragments: Fragments,
     refusals: Refusals,
+    /// Of the next packet whose ports are hidden.
+    hidden: u16,
 }
 
 impl Decoder {
     /// `secret` keys the table of fragments, so that no stranger can aim at a place in it; draw it at random.
     #[must_use]
     pub fn new(limits: FragmentLimits, secret: [u8; 16]) -> Decoder {
-        Decoder { fragments: Fragments::new(limits, &secret), refusals: Refusals::default() }
+        Decoder { fragments: Fragments::new(limits, &secret), refusals: Refusals::default(), hidden: 1 }
     }
 
     /// The packet in `frame`, or why there is none.
@@ -58,13 +61,18 @@ impl Decoder {
     /// The reason why the frame gave no packet. It is counted already.
     #[inline]
     pub fn decode<'a>(&'a mut self, now: Mono, frame: Frame<'a>) -> Result<Packet<'a>, Refusal> {
-        let outcome = match link::network(&frame) {
+        let mut outcome = match link::network(&frame) {
             Ok((Version::V4, rest)) => ipv4::decode(&mut self.fragments, now, rest),
             Ok((Version::V6, rest)) => ipv6::decode(&mut self.fragments, now, rest),
             Err(refusal) => Err(refusal),
         };
-        if let Err(refusal) = outcome {
-            self.refusals.add(refusal);
+        match &mut outcome {
+            Ok(Packet { transport: Transport::Hidden { number }, .. }) => {
+                *number = self.hidden;
+                self.hidden = self.hidden.checked_add(1).unwrap_or(1);
+            }
+            Ok(_) => {}
+            Err(refusal) => self.refusals.add(*refusal),
         }
         outcome
     }
@@ -182,6 +190,13 @@ pub enum Transport<'a> {
         code: u8,
         /// The packet that an error message complains of.
         quoted: Option<Quoted>,
+    },
+    /// The ports can't be read: more IPv6 extension headers than [`MAXIMUM_EXTENSION_HEADERS`], or longer ones than
+    /// what is captured (at least [`REACH`] bytes of the packet) or kept of a fragmented datagram ([`BYTES_KEPT`]);
+    /// or fragments that contradict each other. Linux delivers such packets, nobody honest sends them.
+    Hidden {
+        /// Counts such packets, from 1 to 65,535 and again from 1.
+        number: u16,
     },
     /// Anything else, by IP protocol number.
     Other(u8),

@@ -56,6 +56,11 @@ impl Proof {
     }
 }
 
+/// Whether this protocol has ports that a packet could hide.
+pub(super) fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 132)
+}
+
 /// Reads the transport header. [`Refusal::Truncated`] where bytes are missing that the packet had or will have.
 #[inline]
 pub(super) fn decode<'a>(body: &Body<'a>) -> Result<Transport<'a>, Refusal> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use portcullis_core::time::Mono;
 use portcullis_core::wire::build::{self, Extension};
-use portcullis_core::wire::{BYTES_KEPT, Checksums, Decoder, FragmentLimits, Refusal, TcpFlags, Transport};
+use portcullis_core::wire::{
+    BYTES_KEPT, Checksums, Decoder, FragmentLimits, Packet, Refusal, TcpFlags, Transport,
+};
 
 use super::*;
 
@@ -24,8 +26,12 @@ fn port(decoder: &mut Decoder, now: Mono, piece: &[u8]) -> Result<u16, Refusal> 
         Transport::Udp { destination_port, .. } | Transport::Sctp { destination_port, .. } => {
             destination_port
         }
-        Transport::Icmp { .. } | Transport::Other(_) => 0,
+        Transport::Icmp { .. } | Transport::Hidden { .. } | Transport::Other(_) => 0,
     })
+}
+
+fn is_hidden(decoder: &mut Decoder, piece: &[u8]) -> bool {
+    matches!(decoder.decode(NOW, raw(piece)), Ok(Packet { transport: Transport::Hidden { .. }, .. }))
 }
 
 #[test]
@@ -166,11 +172,29 @@ fn extension_headers_may_be_cut_as_well() {
 }
 
 #[test]
-fn headers_that_reach_beyond_what_is_kept_are_refused_once() {
-    let packet = build::ip(STRANGER6, HOST6, syn_to(22)).extension(Extension::DestinationOptions(160));
-    let outcomes = ports(&mut decoder(), &packet.fragments(64));
-    let too_long = Err(Refusal::FragmentHeaderTooLong);
-    assert_eq!(outcomes, [Err(FragmentPending), too_long, Err(FragmentRest)]);
+fn ports_beyond_what_is_kept_are_called_hidden_once() {
+    for bytes in [120, 160] {
+        let packet = build::ip(STRANGER6, HOST6, syn_to(22)).extension(Extension::DestinationOptions(bytes));
+        let mut decoder = decoder();
+        let hidden: Vec<_> =
+            packet.fragments(64).iter().map(|piece| is_hidden(&mut decoder, piece)).collect();
+        assert_eq!(hidden, [false, true, false], "{bytes} bytes of options");
+    }
+    let ping = build::ip(STRANGER6, HOST6, build::icmpv6(128, 0, b"ping"));
+    let packet = ping.extension(Extension::DestinationOptions(120));
+    let outcomes = ports(&mut decoder(), &packet.fragments(128));
+    assert_eq!(outcomes, [Err(Refusal::FragmentHeaderTooLong), Err(FragmentRest)], "a ping has no ports");
+}
+
+#[test]
+fn ports_that_the_capture_cut_off_behind_a_fragment_header_are_called_hidden() {
+    let packet = build::ip(STRANGER6, HOST6, syn_to(22).payload(&[0; 8]))
+        .unfragmentable(Extension::DestinationOptions(360));
+    let first = packet.fragment(0, 24);
+    let mut decoder = decoder();
+    let cut = Frame { bytes: &first[..432], ..raw(&first) };
+    let packet = decoder.decode(NOW, cut).expect("an accusation");
+    assert_eq!((packet.transport, packet.is_fragmented), (Transport::Hidden { number: 1 }, true));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! IPv4 and IPv6 headers, their lengths, checksums and extension headers.
 
 use portcullis_core::wire::build::{self, Extension};
-use portcullis_core::wire::{Checksums, MAXIMUM_EXTENSION_HEADERS, Refusal, Transport};
+use portcullis_core::wire::{Checksums, MAXIMUM_EXTENSION_HEADERS, REACH, Refusal, Transport};
 
 use super::*;
 
@@ -117,7 +117,31 @@ fn the_number_of_extension_headers_has_a_bound() {
         })
     };
     assert_eq!(accepted(&chain(MAXIMUM_EXTENSION_HEADERS).bytes()), syn(22));
-    refused(&chain(MAXIMUM_EXTENSION_HEADERS + 1).bytes(), Refusal::TooManyExtensionHeaders);
+    assert_eq!(accepted(&chain(MAXIMUM_EXTENSION_HEADERS + 1).bytes()), Transport::Hidden { number: 1 });
+}
+
+#[test]
+fn ports_behind_longer_headers_than_the_capture_shows_are_called_hidden() {
+    let packet = |payload: build::Payload, options| {
+        let packet = build::ip(STRANGER6, HOST6, payload);
+        packet.extension(Extension::DestinationOptions(options)).bytes()
+    };
+    let mut decoder = decoder();
+    let mut number = 0;
+    for length in [336, 344, 360, 392, 1000] {
+        for payload in [syn_to(22).into(), build::udp(9, 53, b"x"), build::sctp(9, 80, 0, 1)] {
+            let bytes = packet(payload, length);
+            number += 1;
+            let cut = Frame { bytes: &bytes[..REACH], ..raw(&bytes) };
+            let transport = decoder.decode(NOW, cut).map(|packet| packet.transport);
+            assert_eq!(transport, Ok(Transport::Hidden { number }), "{length} bytes of options");
+            let cut = Frame { bytes: &bytes[..REACH - 1], ..raw(&bytes) };
+            frame_refused(cut, Refusal::Truncated);
+        }
+    }
+    let bytes = packet(build::icmpv6(128, 0, b"ping"), 360);
+    frame_refused(Frame { bytes: &bytes[..REACH], ..raw(&bytes) }, Refusal::Truncated);
+    assert_eq!(accepted(&packet(syn_to(22).into(), 1000)), syn(22), "shown in full, it is read");
 }
 
 #[test]

@@ -105,7 +105,8 @@ fn a_udp_length_of_0_over_ipv6_means_all_that_is_there() {
     let expected = Transport::Udp { source_port: 9, destination_port: 53, payload: b"abcd" };
     // Twelve less in the length field, twelve more in the checksum's.
     let mut bytes = packet.bytes();
-    let checksum = u16::from_be_bytes([bytes[46], bytes[47]]).checked_add(12).expect("no carry in this packet");
+    let checksum =
+        u16::from_be_bytes([bytes[46], bytes[47]]).checked_add(12).expect("no carry in this packet");
     bytes[44..46].fill(0);
     bytes[46..48].copy_from_slice(&checksum.to_be_bytes());
     assert_eq!(accepted(&bytes), expected);

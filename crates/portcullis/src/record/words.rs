@@ -29,16 +29,18 @@ fn tell_evidence(scan: &Scan, kinds: &str) -> String {
     let closed = scan.kinds.iter().all(|kind| matches!(kind, Kind::Syn | Kind::Udp | Kind::Sctp));
     let protocols: Vec<&str> = scan.protocols.iter().map(|&protocol| protocol_words(protocol)).collect();
     let addresses = if scan.targets > 1 { format!(" of {} addresses", scan.targets) } else { String::new() };
+    let (probes, time) = (plural(scan.probes, "probe", "probes"), seconds(scan.last.since(scan.first)));
+    if scan.ports.is_empty() {
+        return format!("{} {kinds}{probes} to ports out of sight{addresses} in {time}", scan.probes);
+    }
     format!(
-        "{} {kinds}{} to {}{} {}{} {}{addresses} in {}",
+        "{} {kinds}{probes} to {}{} {}{} {}{addresses} in {time}",
         scan.probes,
-        plural(scan.probes, "probe", "probes"),
         if scan.ports.len() < PORTS_KEPT { "" } else { "at least " },
         scan.ports.len(),
         if closed { "closed " } else { "" },
         and(&protocols),
         plural(scan.ports.len() as u64, "port", "ports"),
-        seconds(scan.last.since(scan.first)),
     )
 }
 
@@ -54,6 +56,7 @@ fn kind_words(kind: Kind) -> &'static str {
         Kind::Udp => "UDP",
         Kind::Sctp => "INIT",
         Kind::Flags => "odd-flag",
+        Kind::Hidden => "hidden",
     }
 }
 

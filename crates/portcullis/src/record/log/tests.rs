@@ -26,6 +26,12 @@ fn scan() -> Scan {
     }
 }
 
+#[test]
+fn a_scan_of_ports_out_of_sight_claims_none() {
+    let hidden = Scan { protocols: vec![], kinds: vec![Kind::Hidden], ports: vec![], ..scan() };
+    assert_eq!(words::evidence_with_kinds(&hidden), "14 hidden probes to ports out of sight in 0.4 s");
+}
+
 fn ban() -> Ban {
     Ban {
         id: Id(0x7f3b),
