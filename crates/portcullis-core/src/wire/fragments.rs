@@ -1,13 +1,15 @@
 //! Fragments, joined far enough to read the transport header: both families, in any order.
 //!
 //! A datagram is told of once, as soon as its transport header is complete; the rest of its fragments only settle
-//! when it is over. Where fragments overlap, the bytes that came first win with IPv4, and with IPv6 the datagram is
-//! dropped (RFC 5722). A fragment that brings nothing new is a duplicate and ignored in both families, as Linux
-//! does. So whatever Linux joins is joined here; the mistake, if any, is to tell of a datagram that Linux would
-//! drop. That costs a probe too many on the account of whoever sends such fragments.
+//! when it is over. A fragment that brings nothing new is a duplicate and ignored, as Linux does. One that contradicts
+//! the others (by an overlap, other bytes, another end) makes Linux drop the datagram, in both families since 4.19
+//! (RFC 5722, RFC 8900); but Linux may have dropped it earlier and unseen, after 64 other fragments of the same source
+//! (`net.ipv4.ipfrag_max_dist`) or for want of memory, and then it joins that fragment with those that follow. So a
+//! contradiction begins the datagram anew. The mistake is to tell of a datagram that Linux has dropped, or twice of
+//! one: a probe too many on the account of whoever sends such fragments.
 //!
-//! The other mistake needs a lost fragment: while the rest of a datagram is awaited (30 s or 60 s), a probe under
-//! the same identification is taken for that rest.
+//! The other mistake needs a datagram that Linux has dropped unseen and that we still hold: a probe under the same
+//! identification whose fragments end the old one before its own first fragment has come is not seen.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -118,29 +120,57 @@ impl Fragments {
         if !self.budget.spend(now, self.limits.per_second) {
             return Err(Refusal::FragmentRate);
         }
-        let end = piece.offset + piece.length;
+        let mut piece = *piece;
         let is_ragged = piece.has_more && !piece.length.is_multiple_of(8);
+        if is_ragged && piece.datagram.source.is_ipv4() {
+            // Linux cuts it to what fits, and joins that (net/ipv4/ip_fragment.c, `ip_frag_queue`).
+            piece.length -= piece.length % 8;
+            piece.bytes = piece.bytes.get(..piece.length).unwrap_or(piece.bytes);
+        } else if is_ragged {
+            self.doubt(now, &piece.datagram);
+            return Err(Refusal::BadFragment);
+        }
         // The last offset that fits the header field is 65,528.
-        let (Ok(start), Ok(end)) = (u16::try_from(piece.offset), u16::try_from(end)) else {
+        let (Ok(start), Ok(end)) = (u16::try_from(piece.offset), u16::try_from(piece.offset + piece.length))
+        else {
             return Err(Refusal::BadFragment);
         };
-        if is_ragged || piece.length == 0 {
+        if start == end {
+            self.doubt(now, &piece.datagram);
             return Err(Refusal::BadFragment);
         }
         let entry = self.place(now, &piece.datagram);
-        if let Err(refusal) = entry.parts.add(piece, start, end) {
-            // Linux forgets the datagram as well: what comes under this identification next is another one.
-            entry.state = State::Free;
-            return Err(refusal);
+        match entry.parts.add(&piece, start, end) {
+            Ok(()) => entry.tell(),
+            Err(contradiction) => entry.contradicted(now, &piece, (start, end), contradiction),
         }
-        entry.tell()
+    }
+
+    /// Linux may have forgotten this datagram (by an empty fragment, or an IPv6 one that isn't a multiple of 8). If it was
+    /// told of already, the next under its identification is taken for another one; if not, what has come is kept, since
+    /// not every path through the kernel forgets it, and what contradicts it is told of.
+    fn doubt(&mut self, now: Mono, datagram: &Datagram) {
+        let limits = &self.limits;
+        let index = Fragments::index(&self.hasher, self.sets.len(), datagram);
+        let own = self
+            .sets
+            .get_mut(index)
+            .and_then(|set| set.iter_mut().find(|entry| entry.rank(now, datagram, limits) == Rank::Wanted));
+        if let Some(entry) = own.filter(|entry| entry.state == State::Settled) {
+            entry.state = State::Free;
+        }
+    }
+
+    /// The set in which this datagram has its place.
+    fn index(hasher: &SipHasher13, sets: usize, datagram: &Datagram) -> usize {
+        // Takes the upper bits of the hash, scaled to the number of sets: no set is preferred.
+        let hash = u128::from(hasher.hash(&datagram.bytes()));
+        ((hash * sets as u128) >> 64) as usize
     }
 
     /// The entry of this datagram: its own, or a free one, or the one that is missed least.
     fn place(&mut self, now: Mono, datagram: &Datagram) -> &mut Entry {
-        // Takes the upper bits of the hash, scaled to the number of sets: no set is preferred.
-        let hash = u128::from(self.hasher.hash(&datagram.bytes()));
-        let index = ((hash * self.sets.len() as u128) >> 64) as usize;
+        let index = Fragments::index(&self.hasher, self.sets.len(), datagram);
         let limits = &self.limits;
         let entry = self
             .sets
@@ -261,6 +291,40 @@ impl Entry {
         }
     }
 
+    /// A fragment came that doesn't fit the others. Linux drops the datagram, or has forgotten it and begins anew, or
+    /// ignores this fragment; it can't be seen which. So what the fragment says replaces what was kept, byte by byte.
+    ///
+    /// - If that makes a header, it is told of, once more if need be.
+    /// - If no header was complete, and bytes of it are in dispute, the ports are called hidden: Linux may read others
+    ///   than we would.
+    fn contradicted(
+        &mut self,
+        now: Mono,
+        piece: &Piece<'_>,
+        (start, end): (u16, u16),
+        contradiction: Refusal,
+    ) -> Result<Packet<'_>, Refusal> {
+        let was_told = self.state == State::Settled;
+        let is_about_head = self.parts.present != 0 || piece.offset < BYTES_KEPT;
+        let is_changed = self.parts.begin_anew(piece, start, end);
+        if was_told && !is_changed {
+            return Err(contradiction);
+        }
+        self.state = State::Waiting;
+        self.opened = now;
+        match self.parts.read() {
+            Err(Refusal::FragmentPending) if !was_told && is_about_head => {
+                let Some(packet) = self.parts.hidden() else { return Err(contradiction) };
+                Ok(packet)
+            }
+            Err(Refusal::FragmentPending) => Err(contradiction),
+            outcome => {
+                self.state = State::Settled;
+                outcome
+            }
+        }
+    }
+
     /// The packet, if this is the moment to tell of it.
     fn tell(&mut self) -> Result<Packet<'_>, Refusal> {
         let is_whole = self.parts.is_whole();
@@ -287,6 +351,9 @@ impl Parts {
         if is_beyond_end || is_other_end || is_before_others {
             return Err(Refusal::BadFragment);
         }
+        if self.differs(piece) {
+            return Err(Refusal::FragmentOverlap);
+        }
         if !piece.has_more {
             self.total = Some(end);
         }
@@ -303,14 +370,42 @@ impl Parts {
                     sum.add(piece.bytes);
                 }
             }
-            Placement::Overlapping { new: _ } if piece.datagram.source.is_ipv6() => {
-                return Err(Refusal::FragmentOverlap);
-            }
-            Placement::Overlapping { new } => {
-                self.received = self.received.saturating_add(u32::from(new));
-                self.sum = None;
-            }
+            Placement::Overlapping => return Err(Refusal::FragmentOverlap),
         }
+        self.keep(piece);
+        Ok(())
+    }
+
+    /// Whether the fragment says something else than what was kept.
+    fn differs(&self, piece: &Piece<'_>) -> bool {
+        let kept = self.head.iter().enumerate().skip(piece.offset);
+        kept.zip(piece.bytes).any(|((position, kept), new)| self.has(position) && kept != new)
+    }
+
+    fn has(&self, position: usize) -> bool {
+        self.present & (1 << position) != 0
+    }
+
+    /// Forgets what came, but for the bytes of the head that the fragment leaves as they were; whether it changed any.
+    fn begin_anew(&mut self, piece: &Piece<'_>, start: u16, end: u16) -> bool {
+        let before = (self.head, self.present);
+        self.came = Ranges::default();
+        self.came.insert(start, end);
+        self.received = u32::from(end - start);
+        self.total = (!piece.has_more).then_some(end);
+        self.sum = None;
+        if piece.offset == 0 {
+            self.first = None;
+        }
+        for position in piece.offset..BYTES_KEPT.min(piece.offset + piece.bytes.len()) {
+            self.present &= !(1 << position);
+        }
+        self.keep(piece);
+        before != (self.head, self.present)
+    }
+
+    /// Puts the fragment's bytes where none are kept yet.
+    fn keep(&mut self, piece: &Piece<'_>) {
         if piece.offset == 0 {
             self.first.get_or_insert(First {
                 header: piece.first_header,
@@ -325,7 +420,15 @@ impl Parts {
                 self.present |= bit;
             }
         }
-        Ok(())
+    }
+
+    /// The packet whose ports nobody can know.
+    fn hidden(&self) -> Option<Packet<'static>> {
+        let Datagram { source, destination, .. } = self.datagram?;
+        let First { hop_limit, has_ip_options, .. } =
+            self.first.unwrap_or(First { header: 0, hop_limit: 0, has_ip_options: false });
+        let transport = Transport::Hidden { number: 0 };
+        Some(Packet { source, destination, hop_limit, has_ip_options, is_fragmented: true, transport })
     }
 
     fn is_whole(&self) -> bool {

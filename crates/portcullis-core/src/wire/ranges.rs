@@ -23,10 +23,7 @@ pub(super) enum Placement {
     /// Nothing of it had come.
     Apart,
     /// Some of it had come.
-    Overlapping {
-        /// How many bytes had not.
-        new: u16,
-    },
+    Overlapping,
 }
 
 impl Ranges {
@@ -59,7 +56,7 @@ impl Ranges {
         }
         after.push(merged);
         *self = after;
-        if known == 0 { Placement::Apart } else { Placement::Overlapping { new } }
+        if known == 0 { Placement::Apart } else { Placement::Overlapping }
     }
 
     fn iter(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
@@ -89,7 +86,7 @@ mod tests {
         assert_eq!(ranges.insert(8, 16), Placement::Apart);
         assert_eq!(ranges.count, 1);
         assert_eq!(ranges.insert(4, 20), Placement::Known);
-        assert_eq!(ranges.insert(16, 40), Placement::Overlapping { new: 16 });
+        assert_eq!(ranges.insert(16, 40), Placement::Overlapping);
         assert_eq!(ranges.end(), 40);
     }
 
@@ -101,6 +98,6 @@ mod tests {
         }
         assert!(ranges.has_forgotten());
         assert_eq!(ranges.count, MOST);
-        assert_eq!(ranges.insert(0, 65_535), Placement::Overlapping { new: 65_535 - 16 * 8 });
+        assert_eq!(ranges.insert(0, 65_535), Placement::Overlapping);
     }
 }

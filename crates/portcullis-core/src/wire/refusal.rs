@@ -65,9 +65,11 @@ reasons! {
     FragmentPending = "fragment-pending",
     /// A further fragment of a datagram that was already passed on or refused.
     FragmentRest = "fragment-rest",
-    /// IPv6 fragments overlap: the datagram is dropped (RFC 5722).
+    /// A fragment that overlaps others of its datagram, or says other bytes than they did: what came before it is
+    /// forgotten (RFC 5722; Linux does so with IPv4 as well).
     FragmentOverlap = "fragment-overlap",
-    /// A fragment that is empty, not a multiple of 8 bytes, too long, or at odds with the others about the end.
+    /// A fragment that is empty, too long, with IPv6 not a multiple of 8 bytes, or at odds with the others about the
+    /// end.
     BadFragment = "bad-fragment",
     /// The headers of a fragmented datagram reach beyond the bytes kept of it.
     FragmentHeaderTooLong = "fragment-header-too-long",

@@ -99,39 +99,100 @@ fn datagrams_of_one_time_do_not_mix() {
 }
 
 #[test]
-fn a_duplicate_changes_nothing_whatever_it_says() {
-    for (probe, other) in probes(22).into_iter().zip(probes(23)) {
-        let (pieces, others) = (probe.fragments(8), other.fragments(8));
-        let mut decoder = decoder();
-        let outcomes = ports(&mut decoder, [&pieces[0], &pieces[0], &others[0], &pieces[1], &pieces[2]]);
-        assert_eq!(outcomes[4], Ok(22));
-        assert_eq!(outcomes[..4], [Err(FragmentPending); 4]);
+fn a_duplicate_changes_nothing() {
+    for probe in probes(22) {
+        let pieces = probe.fragments(8);
+        let outcomes =
+            ports(&mut decoder(), [&pieces[0], &pieces[0], &pieces[1], &pieces[1], &pieces[0], &pieces[2]]);
+        assert_eq!(outcomes[5], Ok(22));
+        assert_eq!(outcomes[..5], [Err(FragmentPending); 5]);
     }
 }
 
 #[test]
-fn with_ipv4_the_bytes_that_came_first_win() {
-    let [first, _] = probes(22);
-    let [second, _] = probes(23);
-    let mut decoder = decoder();
-    // The middle comes first; the overlapping start says port 23, as far as it gets.
-    let outcomes =
-        ports(&mut decoder, [&first.fragment(8, 16), &second.fragment(0, 16), &first.fragment(16, 24)]);
-    assert_eq!(outcomes, [Err(FragmentPending), Err(FragmentPending), Ok(23)]);
-    // The last bytes are the longer one's, and so is the checksum: it is not verified where bytes competed.
-    let longer = build::ip(STRANGER, HOST, syn_to(23).payload(&[0; 8]));
-    let outcomes = ports(&mut decoder, [&first.fragment(0, 16), &longer.fragment(0, 24)]);
-    assert_eq!(outcomes, [Err(FragmentPending), Ok(22)]);
+fn a_header_that_comes_twice_and_differently_is_called_hidden() {
+    for (probe, other) in probes(22).into_iter().zip(probes(23)) {
+        let (pieces, others) = (probe.fragments(8), other.fragments(8));
+        let mut decoder = decoder();
+        assert_eq!(port(&mut decoder, NOW, &pieces[0]), Err(FragmentPending));
+        // Linux takes it for a duplicate, unless it has forgotten the first.
+        assert!(is_hidden(&mut decoder, &others[0]));
+        let outcomes = ports(&mut decoder, [&others[1], &others[2]]);
+        assert_eq!(outcomes, [Err(FragmentPending), Ok(23)]);
+    }
+}
+
+/// As [`probes`], with eight bytes behind the header, so that the first 24 are not all.
+fn longer_probes(port: u16) -> [build::Packet; 2] {
+    let segment = || syn_to(port).payload(&[0; 8]);
+    [build::ip(STRANGER, HOST, segment()), build::ip(STRANGER6, HOST6, segment())]
 }
 
 #[test]
-fn with_ipv6_an_overlap_drops_the_datagram() {
-    let [_, first] = probes(22);
-    let [_, second] = probes(23);
+fn a_probe_behind_a_datagram_that_linux_has_dropped_is_seen() {
+    for (decoy, probe) in longer_probes(80).into_iter().zip(longer_probes(22)) {
+        let overlap = decoy.fragment(16, 32);
+        let overlap = with_byte(&overlap, overlap.len() - 1, 0xff, Repair::Nothing);
+        let empty = decoy.fragment(8, 8);
+        // Dropped by an overlap, by an empty fragment, or after 64 other fragments, which is not to be seen.
+        for killer in [vec![], vec![overlap], vec![empty]] {
+            for pieces in [probe.fragments(24), probe.fragments(16), probe.fragments(8)] {
+                for is_reversed in [false, true] {
+                    let mut decoder = decoder();
+                    assert_eq!(port(&mut decoder, NOW, &decoy.fragment(0, 24)), Ok(80));
+                    let _ = ports(&mut decoder, &killer);
+                    let mut outcomes = if is_reversed {
+                        ports(&mut decoder, pieces.iter().take(3).rev())
+                    } else {
+                        ports(&mut decoder, pieces.iter().take(3))
+                    };
+                    outcomes.retain(|outcome| *outcome == Ok(22) || *outcome == Ok(0));
+                    assert!(!outcomes.is_empty(), "{} pieces, reversed: {is_reversed}", pieces.len());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_ipv4_fragment_is_cut_to_a_multiple_of_eight_bytes_as_linux_does() {
+    let [probe, _] = longer_probes(22);
+    for (from, to) in [(0, 25), (0, 31)] {
+        assert_eq!(port(&mut decoder(), NOW, &probe.fragment(from, to)), Ok(22));
+    }
     let mut decoder = decoder();
-    let outcomes =
-        ports(&mut decoder, [&first.fragment(0, 16), &second.fragment(8, 24), &first.fragment(16, 24)]);
-    assert_eq!(outcomes, [Err(FragmentPending), Err(Refusal::FragmentOverlap), Err(FragmentPending)]);
+    let outcomes = ports(
+        &mut decoder,
+        [&probe.fragment(0, 13), &probe.fragment(8, 17), &probe.fragment(24, 32), &probe.fragment(16, 27)],
+    );
+    assert_eq!(outcomes, [Err(FragmentPending), Err(FragmentPending), Err(FragmentPending), Ok(22)]);
+    refused(&probe.fragment(8, 13), Refusal::BadFragment);
+}
+
+#[test]
+fn an_overlap_within_the_header_is_called_hidden() {
+    for (first, second) in probes(22).into_iter().zip(probes(23)) {
+        let mut decoder = decoder();
+        assert_eq!(port(&mut decoder, NOW, &first.fragment(8, 16)), Err(FragmentPending));
+        assert!(is_hidden(&mut decoder, &second.fragment(0, 16)));
+        let mut decoder = self::decoder();
+        assert_eq!(port(&mut decoder, NOW, &first.fragment(0, 16)), Err(FragmentPending));
+        // With this piece there is a header, whether or not Linux will have it.
+        assert_eq!(port(&mut decoder, NOW, &second.fragment(8, 24)), Ok(22));
+    }
+}
+
+#[test]
+fn an_overlap_far_behind_the_header_drops_the_datagram() {
+    let payload = [7; 2000];
+    for (from, to) in [(STRANGER, HOST), (STRANGER6, HOST6)] {
+        let packet = build::ip(from, to, build::udp(9, 53, &payload));
+        let mut decoder = decoder();
+        let outcomes = ports(&mut decoder, [&packet.fragment(800, 1600), &packet.fragment(400, 1200)]);
+        assert_eq!(outcomes, [Err(FragmentPending), Err(Refusal::FragmentOverlap)]);
+        let outcomes = ports(&mut decoder, [&packet.fragment(0, 400), &packet.fragment(400, 1200)]);
+        assert_eq!(outcomes, [Ok(53), Err(FragmentRest)]);
+    }
 }
 
 #[test]
@@ -224,7 +285,7 @@ fn an_error_in_fragments_waits_for_the_packet_that_it_quotes() {
 #[test]
 fn fragments_that_cannot_be_are_refused() {
     let [probe, _] = probes(22);
-    let ragged = build::ip(STRANGER, HOST, build::udp(9, 53, &[0; 64])).fragment(0, 13);
+    let ragged = build::ip(STRANGER6, HOST6, build::udp(9, 53, &[0; 64])).fragment(0, 13);
     refused(&ragged, Refusal::BadFragment);
     let empty = probe.fragment(8, 8);
     refused(&empty, Refusal::BadFragment);
@@ -235,14 +296,24 @@ fn fragments_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn fragments_that_disagree_about_the_end_drop_the_datagram() {
+fn fragments_that_disagree_about_the_end_begin_the_datagram_anew() {
     let long = build::ip(STRANGER, HOST, syn_to(22).payload(&[0; 16]));
     let [short, _] = probes(22);
     let mut decoder = decoder();
-    let outcomes = ports(&mut decoder, [&short.fragment(16, 24), &long.fragment(24, 32)]);
-    assert_eq!(outcomes, [Err(FragmentPending), Err(Refusal::BadFragment)]);
-    let outcomes = ports(&mut decoder, [&long.fragment(24, 32), &short.fragment(16, 24)]);
-    assert_eq!(outcomes, [Err(FragmentPending), Err(Refusal::BadFragment)]);
+    assert_eq!(port(&mut decoder, NOW, &short.fragment(16, 24)), Err(FragmentPending));
+    assert!(is_hidden(&mut decoder, &long.fragment(24, 32)));
+    let mut decoder = self::decoder();
+    assert_eq!(port(&mut decoder, NOW, &long.fragment(24, 32)), Err(FragmentPending));
+    assert!(is_hidden(&mut decoder, &short.fragment(16, 24)));
+    // Where no byte of a header is in dispute, nobody is accused: the identification came round again.
+    let big = build::ip(STRANGER, HOST, build::udp(9, 53, &[0; 1000]));
+    let bigger = build::ip(STRANGER, HOST, build::udp(9, 53, &[0; 1200]));
+    let mut decoder = self::decoder();
+    let outcomes = ports(
+        &mut decoder,
+        [&big.fragment(800, 1008), &bigger.fragment(800, 1208), &bigger.fragment(0, 800)],
+    );
+    assert_eq!(outcomes, [Err(FragmentPending), Err(Refusal::BadFragment), Ok(53)]);
 }
 
 #[test]
