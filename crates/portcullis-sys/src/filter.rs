@@ -60,8 +60,11 @@ const SHORTEST_CEILING: usize = 256;
 /// (512 less 80). Enough for IPv6 with 380 bytes of extension headers before the ports.
 pub const SNAP_LENGTH: u32 = 432;
 
-/// `PACKET_HOST` of `linux/if_packet.h`: addressed to this very host, not broadcast, multicast or overheard.
+/// `PACKET_HOST` of `linux/if_packet.h`: addressed to this very host by its link address.
 const TO_THIS_HOST: u32 = libc::PACKET_HOST as u32;
+
+/// `PACKET_OTHERHOST`: from here on a packet was overheard, sent or looped back. Below are broadcast and multicast.
+const TO_OTHERS: u32 = libc::PACKET_OTHERHOST as u32;
 
 /// IPv6 next headers that hide the transport: hop-by-hop, routing, fragment, authentication, destination options,
 /// mobility, HIP, shim6 (IANA "IPv6 Extension Header Types" without ESP, behind which nothing can be read).
@@ -84,6 +87,11 @@ impl Program {
     /// - SCTP to a watched TCP port whose first chunk is INIT or COOKIE ECHO;
     /// - every IPv4 fragment, every IPv6 packet with an extension header, and every packet with a VLAN tag left
     ///   inside: their ports are out of reach for classic BPF, user space looks.
+    ///
+    /// In a frame to a broadcast or multicast link address Linux delivers UDP to our own addresses, but neither TCP nor
+    /// SCTP (`tcp_v4_rcv`, `sctp_rcv`): of such frames UDP, fragments, and IPv6 with extension headers pass as above,
+    /// unless the IP destination is a group too (224.0.0.0/4, 255.255.255.255, ff00::/8): that chatter is nobody's
+    /// probe. What goes to a network's own broadcast address passes, user space knows the networks.
     ///
     /// Packets with a VLAN tag other than 0 are not passed on the interface that carries the VLAN: the kernel
     /// shows them again on the VLAN's own interface, or drops them where there is none. ICMP is not passed.
@@ -241,10 +249,11 @@ fn assemble(sets: &Sets) -> Vec<sock_filter> {
     let is_cookie = code.branch(Test::Equal, 10, sctp_port, drop);
     code.branch(Test::Equal, 1, sctp_port, is_cookie);
     code.plain(LOAD_TRANSPORT_BYTE, 12);
-    let sctp = code.here();
+    let sctp = in_a_frame_to_us(&mut code, drop);
     let udp = read_port(&mut code, udp_port);
     let tcp_port_of_probe = read_port(&mut code, tcp_port);
-    let tcp = tcp_flags_of_a_probe(&mut code, tcp_port_of_probe, drop);
+    tcp_flags_of_a_probe(&mut code, tcp_port_of_probe, drop);
+    let tcp = in_a_frame_to_us(&mut code, drop);
 
     let (icmp, icmp6) = (drop, drop); // The place for echo requests, once a judge wants them.
     let transport = choose(
@@ -282,9 +291,37 @@ fn assemble(sets: &Sets) -> Vec<sock_filter> {
     code.go_to(family);
     code.plain(LOAD_WORD, ancillary(libc::SKF_AD_PROTOCOL));
     let is_for_us = code.here();
-    code.branch(Test::Equal, TO_THIS_HOST, is_for_us, drop);
+    let is_for_many = not_to_a_group(&mut code, is_for_us, drop);
+    let is_for_many = code.branch(Test::AtLeast, TO_OTHERS, drop, is_for_many);
+    code.branch(Test::Equal, TO_THIS_HOST, is_for_us, is_for_many);
     code.plain(LOAD_WORD, ancillary(libc::SKF_AD_PKTTYPE));
     code.finish()
+}
+
+/// Goes on to what was laid last if the link address was ours.
+fn in_a_frame_to_us(code: &mut Assembler, drop: Label) -> Label {
+    let next = code.here();
+    code.branch(Test::Equal, TO_THIS_HOST, next, drop);
+    code.plain(LOAD_WORD, ancillary(libc::SKF_AD_PKTTYPE));
+    code.here()
+}
+
+/// Asked of frames to many only, so that ordinary traffic doesn't pay for it: is the IP destination one host's?
+fn not_to_a_group(code: &mut Assembler, one: Label, drop: Label) -> Label {
+    // RFC 4291 §2.7: ff00::/8.
+    code.branch(Test::Equal, 0xff, drop, one);
+    code.plain(LOAD_BYTE, 24);
+    let ipv6 = code.here();
+    // RFC 5771 §3: 224.0.0.0/4. Above it all but 255.255.255.255 is reserved, and Linux takes it for one host's.
+    let multicast = code.branch(Test::AtLeast, 0xe000_0000, drop, one);
+    let reserved = code.branch(Test::AtLeast, 0xf000_0000, one, multicast);
+    code.branch(Test::Equal, u32::MAX, drop, reserved);
+    code.plain(LOAD_WORD, 16);
+    let ipv4 = code.here();
+    let family = choose(code, &[(libc::ETH_P_IP, ipv4), (libc::ETH_P_IPV6, ipv6)], one);
+    code.go_to(family);
+    code.plain(LOAD_WORD, ancillary(libc::SKF_AD_PROTOCOL));
+    code.here()
 }
 
 /// Asked last, since few packets come so far: is the interface watched, and is the packet not another VLAN's?

@@ -61,6 +61,7 @@ fn run(program: &Program, packet: &Arrival) -> u32 {
             0x20 if k == 0xffff_f008 => Some(packet.interface),
             0x20 if k == 0xffff_f02c => Some(u32::from(packet.vlan.unwrap_or(0))),
             0x20 if k == 0xffff_f030 => Some(u32::from(packet.vlan.is_some())),
+            0x20 => read(k, 4),
             0x28 => read(k, 2),
             0x30 => read(k, 1),
             0x48 => read(x + k, 2),
@@ -81,7 +82,24 @@ fn should_pass(spec: &FilterSpec, packet: &Arrival) -> bool {
         InterfaceChoice::Only(list) => list.contains(&packet.interface),
     };
     let is_of_this_vlan = packet.vlan.is_none_or(|tag| tag & 0xfff == 0);
-    packet.packet_type == 0 && is_watched && is_of_this_vlan && may_be_a_probe(spec, packet).unwrap_or(false)
+    let is_delivered = match packet.packet_type {
+        0 => true,
+        1 | 2 => is_for_one_host(packet).unwrap_or(false),
+        _ => false,
+    };
+    is_delivered && is_watched && is_of_this_vlan && may_be_a_probe(spec, packet).unwrap_or(false)
+}
+
+/// `None` where the packet is too short to tell.
+fn is_for_one_host(packet: &Arrival) -> Option<bool> {
+    Some(match packet.ethertype {
+        0x0800 => {
+            let destination = packet.bytes.get(16..20)?;
+            destination[0] >> 4 != 14 && destination != [255; 4]
+        }
+        0x86dd => *packet.bytes.get(24)? != 0xff,
+        _ => true,
+    })
 }
 
 /// `None` where the packet is too short to tell.
@@ -108,6 +126,7 @@ fn may_be_a_probe(spec: &FilterSpec, packet: &Arrival) -> Option<bool> {
     let transport = bytes.get(header..)?;
     let port = || Some(u16::from_be_bytes([*transport.get(2)?, *transport.get(3)?]));
     Some(match protocol {
+        6 | 132 if packet.packet_type != 0 => false,
         6 => {
             let flags = *transport.get(13)?;
             let (fin, syn, rst) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
@@ -161,21 +180,24 @@ fn arrivals() -> impl Strategy<Value = Arrival> {
     let fragment = prop_oneof![6 => Just(0u16), 2 => Just(0x4000), 1 => any::<u16>()];
     let chunk = prop_oneof![Just(1u8), Just(10), 0u8..12];
     let header = (protocol, port, fragment, any::<u8>(), chunk, 0u8..16, prop::bool::weighted(0.9));
-    let bytes = (any::<bool>(), header, 0usize..100, prop::collection::vec(any::<u8>(), 100));
+    let destination = prop_oneof![4 => any::<[u8; 4]>(), 1 => Just([255; 4]), 1 => Just([224, 0, 0, 251])];
+    let bytes = (any::<bool>(), header, 0usize..100, prop::collection::vec(any::<u8>(), 100), destination);
     let type_and_length = (
         prop_oneof![8 => Just(None), 1 => any::<u16>().prop_map(Some), 1 => Just(Some(0x8100)), 1 => Just(Some(0x88a8))],
-        prop_oneof![8 => Just(0u8), 1 => 0u8..8],
+        prop_oneof![6 => Just(0u8), 3 => 1u8..3, 1 => 0u8..8],
         prop_oneof![4 => 0u32..20, 1 => any::<u32>()],
         prop_oneof![4 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(0x6000)), 1 => any::<u16>().prop_map(Some)],
     );
-    (bytes, type_and_length).prop_map(|((is_ipv6, fields, length, mut bytes), about)| {
+    (bytes, type_and_length).prop_map(|((is_ipv6, fields, length, mut bytes, destination), about)| {
         let (protocol, port, fragment, flags, chunk, words, is_whole) = fields;
         let transport = if is_ipv6 {
             bytes[0] = 0x60;
+            bytes[24..28].copy_from_slice(&destination);
             bytes[6] = protocol;
             40
         } else {
             bytes[0] = 0x40 | words;
+            bytes[16..20].copy_from_slice(&destination);
             bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
             bytes[9] = protocol;
             usize::from(words) * 4
@@ -285,6 +307,24 @@ fn a_thousand_bridge_ports_leave_room_for_ports() {
     assert_eq!(run(&program, &tcp_syn_to(113)), 0);
     assert_ne!(run(&program, &tcp_syn_to(22)), 0);
     assert_eq!(run(&program, &Arrival { interface: 2002, ..tcp_syn_to(22) }), 0, "as many as fit stay out");
+}
+
+#[test]
+fn a_datagram_to_us_in_a_frame_to_many_is_seen_and_chatter_is_not() {
+    let program = Program::compile(&spec(PortSet::all(), PortSet::all()));
+    for packet_type in [1, 2] {
+        let to = |protocol: u8, destination: [u8; 4]| {
+            let mut packet = Arrival { packet_type, ..tcp_syn_to(161) };
+            packet.bytes[9] = protocol;
+            packet.bytes[16..20].copy_from_slice(&destination);
+            run(&program, &packet) != 0
+        };
+        assert!(to(17, [198, 51, 100, 1]));
+        assert!(!to(6, [198, 51, 100, 1]), "Linux drops TCP in such a frame");
+        for group in [[224, 0, 0, 251], [239, 255, 255, 250], [255; 4]] {
+            assert!(!to(17, group), "{group:?}");
+        }
+    }
 }
 
 #[test]
