@@ -180,7 +180,12 @@ impl Protection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The judge found a scan.
-    Scan(Id),
+    Scan {
+        /// Its number.
+        id: Id,
+        /// What it was, in words: `5 SYN probes to 5 closed TCP ports in 1 ms`.
+        why: String,
+    },
     /// An operator, with his reason where he gave one.
     Operator {
         /// His words, escaped before they are shown.
@@ -194,7 +199,7 @@ impl Cause {
     /// Whether nobody asked for it by hand.
     #[must_use]
     pub fn is_automatic(&self) -> bool {
-        matches!(self, Cause::Scan(_))
+        matches!(self, Cause::Scan { .. })
     }
 }
 

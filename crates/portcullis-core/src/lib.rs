@@ -15,3 +15,4 @@ pub mod policy;
 pub mod scan;
 pub mod time;
 pub mod wire;
+pub mod words;

@@ -16,7 +16,8 @@ use std::time::Duration;
 pub use counters::Counters;
 
 use crate::event::{
-    Action, Allowance, Ban, BanState, Cause, Decision, Ending, Fault, Id, Mode, Protection, Record, What,
+    Action, Allowance, Ban, BanState, Cause, Decision, Ending, Fault, Id, Kind, Mode, Protection, Record,
+    What,
 };
 use crate::judge::trigger::{self, Trigger};
 use crate::judge::{Judge, Verdict};
@@ -25,11 +26,12 @@ use crate::net::{Endpoint, PortSet, Prefix, Protocol};
 use crate::policy::{Block, Policy, Surroundings};
 use crate::scan::answers::Answers;
 use crate::scan::classify;
-use crate::scan::incidents::Incidents;
+use crate::scan::incidents::{Incidents, sum_up};
 use crate::scan::sources::Secret;
 use crate::scan::{Contact, Probe, Weight};
 use crate::time::{Mono, Now};
 use crate::wire::{Decoder, FragmentLimits, Frame, Refusals};
+use crate::words;
 
 /// What the engine is configured to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,7 +203,8 @@ impl Engine {
             Protocol::Tcp | Protocol::Sctp => &self.settings.tcp,
             Protocol::Udp => &self.settings.udp,
         };
-        if !watched.contains(target.port) {
+        // A hidden port may be any.
+        if contact.kind != Kind::Hidden && !watched.contains(target.port) {
             self.counters.unwatched += 1;
             return;
         }
@@ -426,7 +429,9 @@ impl Engine {
         let decision = match (self.policy.block(prefix, term), self.settings.mode) {
             (Err(protected), _) => Decision::Protected(protected.why),
             (Ok(block), Mode::Enforce) => {
-                self.block(now, block, Cause::Scan(id));
+                let whole = sum_up(id, prefix, &evidence, Decision::Block, Some(term));
+                let why = whole.as_ref().map(words::evidence_with_kinds).unwrap_or_default();
+                self.block(now, block, Cause::Scan { id, why });
                 Decision::Block
             }
             (Ok(_), Mode::Observe) => Decision::Observe,

@@ -91,24 +91,7 @@ impl Incidents {
         {
             reports.extend(self.end(oldest));
         }
-        let mut incident = Incident {
-            id,
-            prefix,
-            protocols: BTreeSet::new(),
-            kinds: BTreeSet::new(),
-            targets: BTreeSet::new(),
-            ports: BTreeSet::new(),
-            probes: 0,
-            first: first.at,
-            last: first.at,
-            decision,
-            ban,
-            reported: 0,
-            ordered: first.at.mono,
-        };
-        for probe in evidence {
-            incident.add(probe);
-        }
+        let mut incident = Incident::new(id, prefix, first, evidence, decision, ban);
         incident.reported = incident.probes;
         reports.push(incident.scan(source, false));
         incident.ordered = incident.last.mono;
@@ -179,7 +162,50 @@ impl Incidents {
     }
 }
 
+/// What a scan adds up to that is not (yet) under way here; `None` without evidence.
+#[must_use]
+pub fn sum_up(
+    id: Id,
+    prefix: Prefix,
+    evidence: &[Probe],
+    decision: Decision,
+    ban: Option<Option<Duration>>,
+) -> Option<Scan> {
+    let first = evidence.first()?;
+    let incident = Incident::new(id, prefix, first, evidence, decision, ban);
+    Some(incident.scan(first.contact.source, false))
+}
+
 impl Incident {
+    fn new(
+        id: Id,
+        prefix: Prefix,
+        first: &Probe,
+        evidence: &[Probe],
+        decision: Decision,
+        ban: Option<Option<Duration>>,
+    ) -> Incident {
+        let mut incident = Incident {
+            id,
+            prefix,
+            protocols: BTreeSet::new(),
+            kinds: BTreeSet::new(),
+            targets: BTreeSet::new(),
+            ports: BTreeSet::new(),
+            probes: 0,
+            first: first.at,
+            last: first.at,
+            decision,
+            ban,
+            reported: 0,
+            ordered: first.at.mono,
+        };
+        for probe in evidence {
+            incident.add(probe);
+        }
+        incident
+    }
+
     fn add(&mut self, probe: &Probe) {
         let contact = &probe.contact;
         self.kinds.insert(contact.kind);

@@ -122,7 +122,8 @@ fn unreachable(path: &Path, error: &io::Error) -> Failure {
             exit: Exit::NotReachable,
             message: format!(
                 "no portcullis runs here: nobody answers at {shown}\n  \
-                 start it: systemctl start portcullis, or in the foreground: portcullis run"
+                 start it: systemctl start portcullis, or in the foreground: portcullis run\n  \
+                 if it was started with --state DIR, say the same --state DIR here"
             ),
         },
         _ => Failure {

@@ -29,6 +29,7 @@ use crate::control::{Answer, Asked, Command, Outcome};
 use crate::exit::Exit;
 use crate::record::log::Log;
 use crate::record::store::{Changes, ModeByHand, Store};
+use crate::record::words::plural;
 use crate::record::{LogEvent, Start, Told};
 
 /// Whether our table is whole is looked at this often, beside each time that the kernel announces a change.
@@ -335,7 +336,7 @@ impl Slow {
             self.fault(&message, "the configuration was not changed");
             return Answer::Refused { exit: Exit::NotPermitted, message };
         }
-        let changes = status::differences(&self.plan.config, &plan.config);
+        let mut changes = status::differences(&self.plan.config, &plan.config);
         let fixed: Vec<&str> =
             changes.iter().map(String::as_str).filter(|own| status::needs_restart(own)).collect();
         if !fixed.is_empty() {
@@ -345,6 +346,16 @@ impl Slow {
             );
             self.fault(&message, "restart it, or take that back and reload");
             return Answer::Refused { exit: Exit::Failed, message };
+        }
+        if mode != self.mode.0 {
+            changes.push(match mode {
+                Mode::Observe => format!(
+                    "the mode is observe again ({}): bans that scans had brought have ended; to block: portcullis \
+                     enforce",
+                    by.words()
+                ),
+                Mode::Enforce => format!("the mode is enforce again ({})", by.words()),
+            });
         }
         self.save(&Changes { mode: Some(None), ..Changes::default() });
         self.give(Order::Configure(Box::new(plan.settings(mode))));
@@ -403,6 +414,7 @@ impl Slow {
         tell_service_manager(&[NotifyState::Stopping]);
         let (to, last) = oneshot::channel();
         let keep_bans = self.plan.config.respond.keep_on_stop;
+        let bans = self.vitals().await.map_or(0, |vitals| vitals.bans);
         self.give(Order::Stop { keep_bans, changes: to });
         let last = last.await;
         // What was on its way when the packet loop ended.
@@ -418,7 +430,16 @@ impl Slow {
         if let Ok((changes, next_id)) = last {
             self.save(&Changes { ledger: &changes, next_id, ..Changes::default() });
         }
-        self.output.tell(Told::Stop { why: why.to_owned() });
+        let mut why = why.to_owned();
+        if keep_bans && bans > 0 {
+            why.push_str(&format!(
+                "; {bans} {} in the kernel until {} end; to take all away: nft delete table inet {}",
+                plural(bans as u64, "ban stays", "bans stay"),
+                plural(bans as u64, "its", "their"),
+                super::TABLE
+            ));
+        }
+        self.output.tell(Told::Stop { why });
     }
 
     fn give(&mut self, order: Order) {

@@ -245,7 +245,7 @@ impl From<&Scan> for ScanFields {
 impl From<&Ban> for BanFields {
     fn from(ban: &Ban) -> BanFields {
         let (cause, why) = match &ban.cause {
-            Cause::Scan(id) => (Cow::Owned(scan_id(*id)), None),
+            Cause::Scan { id, why } => (Cow::Owned(scan_id(*id)), (!why.is_empty()).then(|| why.clone())),
             Cause::Operator { why } => ("operator".into(), (!why.is_empty()).then(|| why.clone())),
             Cause::FoundInForce => ("found in force".into(), None),
         };

@@ -370,7 +370,7 @@ fn tell_ban(ban: &Ban, time: Wall) -> (Weight, String) {
         Until::Ever => "for ever".to_owned(),
     };
     let cause = match &ban.cause {
-        Cause::Scan(id) => scan_id(*id),
+        Cause::Scan { id, .. } => scan_id(*id),
         Cause::Operator { why } if why.is_empty() => "by hand".to_owned(),
         Cause::Operator { why } => format!("by hand: {}", Escaped(why)),
         Cause::FoundInForce => "found in force".to_owned(),

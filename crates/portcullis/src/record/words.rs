@@ -1,72 +1,10 @@
 //! The sentences that both renderings share.
 
-use std::time::Duration;
-
-use portcullis_core::event::{Kind, Scan, Until};
-use portcullis_core::net::Protocol;
-use portcullis_core::scan::incidents::PORTS_KEPT;
+use portcullis_core::event::Until;
+pub use portcullis_core::words::{and, evidence, evidence_with_kinds, plural, seconds};
 
 use super::json;
 use crate::escape::Escaped;
-
-/// The evidence of a scan: `14 probes to 14 closed TCP ports in 0.4 s`.
-///
-/// A port is called closed where the kinds say so: SYN, datagrams and INITs count only against ports without a
-/// service, odd flags against any.
-#[must_use]
-pub fn evidence(scan: &Scan) -> String {
-    tell_evidence(scan, "")
-}
-
-/// The same with the kinds named: `14 SYN probes to 14 closed TCP ports in 0.4 s`.
-#[must_use]
-pub fn evidence_with_kinds(scan: &Scan) -> String {
-    let kinds: Vec<&str> = scan.kinds.iter().map(|&kind| kind_words(kind)).collect();
-    tell_evidence(scan, &format!("{} ", and(&kinds)))
-}
-
-fn tell_evidence(scan: &Scan, kinds: &str) -> String {
-    let closed = scan.kinds.iter().all(|kind| matches!(kind, Kind::Syn | Kind::Udp | Kind::Sctp));
-    let protocols: Vec<&str> = scan.protocols.iter().map(|&protocol| protocol_words(protocol)).collect();
-    let addresses = if scan.targets > 1 { format!(" of {} addresses", scan.targets) } else { String::new() };
-    let (probes, time) = (plural(scan.probes, "probe", "probes"), seconds(scan.last.since(scan.first)));
-    if scan.ports.is_empty() {
-        return format!("{} {kinds}{probes} to ports out of sight{addresses} in {time}", scan.probes);
-    }
-    format!(
-        "{} {kinds}{probes} to {}{} {}{} {}{addresses} in {time}",
-        scan.probes,
-        if scan.ports.len() < PORTS_KEPT { "" } else { "at least " },
-        scan.ports.len(),
-        if closed { "closed " } else { "" },
-        and(&protocols),
-        plural(scan.ports.len() as u64, "port", "ports"),
-    )
-}
-
-/// What a person calls the kind.
-fn kind_words(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Syn => "SYN",
-        Kind::Connect => "connect",
-        Kind::Fin => "FIN",
-        Kind::Null => "NULL",
-        Kind::Xmas => "Xmas",
-        Kind::Maimon => "Maimon",
-        Kind::Udp => "UDP",
-        Kind::Sctp => "INIT",
-        Kind::Flags => "odd-flag",
-        Kind::Hidden => "hidden",
-    }
-}
-
-fn protocol_words(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-        Protocol::Sctp => "SCTP",
-    }
-}
 
 /// That the kernel did not take bans.
 #[must_use]
@@ -93,43 +31,10 @@ pub fn until(until: Until) -> String {
     }
 }
 
-/// `one` for 1, otherwise `more`.
-#[must_use]
-pub fn plural<'a>(count: u64, one: &'a str, more: &'a str) -> &'a str {
-    if count == 1 { one } else { more }
-}
-
-/// `a`, `a and b`, `a, b and c`.
-#[must_use]
-pub fn and(parts: &[&str]) -> String {
-    match parts {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
-    }
-}
-
-/// A measured time: `0.004 s`, `0.4 s`, `12 s`, `3 min`, `5 h`.
-#[must_use]
-pub fn seconds(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if seconds < 0.0005 {
-        "less than 1 ms".to_owned()
-    } else if seconds < 0.0995 {
-        format!("{} ms", (seconds * 1e3).round())
-    } else if seconds < 9.95 {
-        format!("{seconds:.1} s")
-    } else if seconds < 120.0 {
-        format!("{seconds:.0} s")
-    } else if seconds < 7200.0 {
-        format!("{:.0} min", seconds / 60.0)
-    } else {
-        format!("{:.0} h", seconds / 3600.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

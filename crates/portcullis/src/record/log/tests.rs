@@ -36,7 +36,7 @@ fn ban() -> Ban {
     Ban {
         id: Id(0x7f3b),
         prefix: "203.0.113.9".parse().unwrap(),
-        cause: Cause::Scan(Id(0x7f3a)),
+        cause: Cause::Scan { id: Id(0x7f3a), why: "5 probes".into() },
         since: TIME,
         until: Until::At(TIME + Duration::from_secs(600)),
         state: BanState::InForce,
@@ -180,9 +180,11 @@ fn a_json_line_has_the_promised_fields() {
         ("cause", "s-7f3a"),
         ("until", "ever"),
         ("state", "in force"),
+        ("why", "5 probes"),
     ] {
         assert_eq!(line[field], value, "{field}");
     }
+    let line = in_json(&event(What::Ban(Ban { cause: Cause::FoundInForce, ..ban() })));
     assert_eq!(line.get("why"), None, "what is not known is left out");
 }
 

@@ -19,7 +19,7 @@ pub(super) struct CauseFields<'a> {
 impl CauseFields<'_> {
     pub(super) fn of(cause: &Cause) -> CauseFields<'_> {
         match cause {
-            Cause::Scan(id) => CauseFields { cause: "scan", scan: Some(id.0.cast_signed()), why: "" },
+            Cause::Scan { id, why } => CauseFields { cause: "scan", scan: Some(id.0.cast_signed()), why },
             Cause::Operator { why } => CauseFields { cause: "operator", scan: None, why },
             Cause::FoundInForce => CauseFields { cause: "found in force", scan: None, why: "" },
         }
@@ -40,7 +40,7 @@ pub(super) fn ban_from(row: &Row<'_>) -> Result<(Ban, Option<Duration>), String>
             .and_then(|value| value.as_str().map_err(|error| format!("{prefix}: {error}")))
     };
     let cause = match text(2)? {
-        "scan" => Cause::Scan(id(3)?),
+        "scan" => Cause::Scan { id: id(3)?, why: text(4)?.to_owned() },
         "operator" => Cause::Operator { why: text(4)?.to_owned() },
         "found in force" => Cause::FoundInForce,
         other => return Err(format!("{prefix}: the cause {other:?} is not known")),

@@ -18,7 +18,7 @@ fn ban(number: u32) -> Ban {
     Ban {
         id: Id(u64::from(number)),
         prefix: prefix(number),
-        cause: Cause::Scan(Id(7)),
+        cause: Cause::Scan { id: Id(7), why: "5 probes".into() },
         since: Wall(Duration::from_millis(1_000_500)),
         until: Until::At(Wall(Duration::from_millis(9_000_250))),
         state: BanState::Pending,
