@@ -53,6 +53,10 @@ pub fn run(arguments: &ReplayArguments) -> Exit {
             exit = Exit::Failed;
         }
     }
+    if replay.first.is_none() && exit != Exit::Done {
+        // Not a packet was read, and why has been said: there is nothing to sum up.
+        return exit;
+    }
     let told = replay.finish();
     let style = if arguments.json { Style::Json } else { Style::for_people(io::stdout()) };
     let mut log = Log::whole(io::stdout(), style);

@@ -55,7 +55,7 @@ fn describe(status: &Status) -> Vec<String> {
             clean(&status.since),
             status.process
         ),
-        format!("mode           {}, as said by: {}", clean(doing), clean(&status.mode_by)),
+        format!("mode           {} ({})", clean(doing), clean(&status.mode_by)),
         format!("watches        {} ({})", list(&status.interfaces), clean(&status.engine)),
         format!("configuration  {}", clean(configuration)),
         format!(
