@@ -258,12 +258,6 @@ impl Engine {
         self.owed.is_release(prefix)
     }
 
-    /// Whom policy protects, and why: what `status` lists.
-    #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     /// The whole allow list goes to the kernel again: what is configured, and what is allowed by hand.
     pub fn send_allow_list(&mut self, now: Now) {
         let configured =

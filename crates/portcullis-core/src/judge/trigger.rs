@@ -52,12 +52,6 @@ impl Trigger {
             suspects: Sources::new(settings.sources, secret),
         }
     }
-
-    fn verdict(&self, suspect: &Suspect) -> Verdict {
-        let (Rule::Ports(enough) | Rule::Probes(enough)) = self.rule;
-        let weight: u32 = suspect.probes.iter().map(weight).sum();
-        if weight >= enough * FIRM { Verdict::Scanner } else { Verdict::Open }
-    }
 }
 
 impl Judge for Trigger {
@@ -88,8 +82,7 @@ impl Judge for Trigger {
                 suspect.probes.push(*probe);
             }
         }
-        let Some(suspect) = self.suspects.get(&prefix) else { return Verdict::Open };
-        self.verdict(suspect)
+        suspect.verdict(enough)
     }
 
     fn evidence(&self, prefix: &Prefix) -> &[Probe] {
@@ -102,7 +95,8 @@ impl Judge for Trigger {
         if suspect.probes.is_empty() {
             return Verdict::Open;
         }
-        let verdict = self.verdict(&suspect);
+        let (Rule::Ports(enough) | Rule::Probes(enough)) = self.rule;
+        let verdict = suspect.verdict(enough);
         self.suspects.remember(now, *prefix, || suspect);
         verdict
     }
@@ -120,6 +114,13 @@ struct Suspect {
     /// Sorted by time; within the window as of the last probe.
     probes: Vec<Probe>,
     window: Duration,
+}
+
+impl Suspect {
+    fn verdict(&self, enough: u32) -> Verdict {
+        let weight: u32 = self.probes.iter().map(weight).sum();
+        if weight >= enough * FIRM { Verdict::Scanner } else { Verdict::Open }
+    }
 }
 
 impl Memory for Suspect {

@@ -83,8 +83,6 @@ pub struct Vitals {
     pub received: u64,
     /// See `received`.
     pub dropped: u64,
-    /// The mode in force.
-    pub mode: Mode,
     /// Sources remembered, and those forgotten for want of room.
     pub suspects: (usize, u64),
     /// Bans.
@@ -103,8 +101,6 @@ pub struct Vitals {
     pub left_out: u64,
     /// What the kernel has refused.
     pub complaints: Complaints,
-    /// From whom nothing is ever blocked, as policy sees it.
-    pub surroundings: Surroundings,
 }
 
 /// The way to the fast path.
@@ -387,7 +383,6 @@ impl Guard {
             refusals: engine.refusals().clone(),
             received,
             dropped,
-            mode: engine.mode(),
             suspects: engine.suspects(),
             bans: engine.bans_in_all(),
             bans_not_in_force: engine.bans_in(BanState::Pending) + engine.bans_in(BanState::Failed),
@@ -397,7 +392,6 @@ impl Guard {
             unanswered: self.host.failures(),
             left_out: self.out.left_out,
             complaints: self.complaints.clone(),
-            surroundings: engine.policy().surroundings().clone(),
         }
     }
 }

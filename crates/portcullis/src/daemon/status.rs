@@ -144,7 +144,6 @@ pub fn needs_restart(difference: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_core::policy::Surroundings;
 
     fn vitals(packets: u64, scans: u64, dropped: u64) -> Vitals {
         Vitals {
@@ -152,7 +151,6 @@ mod tests {
             refusals: Refusals::default(),
             received: packets,
             dropped,
-            mode: Mode::Observe,
             suspects: (0, 0),
             bans: 0,
             bans_not_in_force: 0,
@@ -162,7 +160,6 @@ mod tests {
             unanswered: 0,
             left_out: 0,
             complaints: Complaints::default(),
-            surroundings: Surroundings::default(),
         }
     }
 
