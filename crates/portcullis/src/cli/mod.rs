@@ -13,6 +13,7 @@ mod list;
 mod mode;
 mod output;
 mod place;
+pub mod portsentry;
 pub mod replay;
 pub mod run;
 mod status;

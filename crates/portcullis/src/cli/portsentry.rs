@@ -1,0 +1,107 @@
+//! `portcullis portsentry …`, and the same program under the name `portsentry`: the command lines of PortSentry 1.x and
+//! 2.x, told apart by their words, with the exit codes and texts that scripts depend on.
+
+mod arguments;
+mod one;
+mod options;
+#[cfg(test)]
+mod tests;
+mod two;
+
+pub use self::arguments::{Asked, Interfaces, Misuse, PortsentryArguments, parse};
+
+use crate::config::portsentry::Dialect;
+
+/// How every failed start of 1.x ends (PortSentry 1.2, measured).
+pub const FAILED_ONE: u8 = 255;
+
+/// How every failed start of 2.x ends (PortSentry 2.0.7, measured).
+pub const FAILED_TWO: u8 = 1;
+
+/// What 1.x says to those who are not root.
+pub const NOT_ROOT: &str = "You need to be root to run this.";
+
+/// What 2.x prints at its end, whatever that was.
+pub const SHUTTING_DOWN_TWO: &str = "Portsentry is shutting down";
+
+/// The hidden option by which the process in the background knows itself.
+pub const BACKGROUND_CHILD: &str = "background-child";
+
+/// The first line of every run of 2.x. Who reads a number from it finds that of the PortSentry whose ways these are.
+#[must_use]
+pub fn version_line() -> String {
+    format!("Portsentry 2.0.7 (portcullis {})", env!("CARGO_PKG_VERSION"))
+}
+
+/// The usage of 1.x, on standard output.
+pub const USAGE_ONE: &str = concat!(
+    "PortSentry - port scan detector, as portcullis ",
+    env!("CARGO_PKG_VERSION"),
+    " does it\n",
+    "Written anew; it has nothing of the original but its words and its files\n",
+    "Licence: MIT or Apache-2.0\n",
+    "Version: 1.2\n",
+    "\n",
+    "usage: portsentry [-tcp -udp -stcp -atcp -sudp -audp]\n",
+);
+
+/// The help of 2.x, behind the version line.
+pub const HELP_TWO: &str = "\
+Usage: portsentry [OPTION]...
+       portsentry -tcp|-stcp|-atcp|-udp|-sudp|-audp [OPTION]...   as PortSentry 1.x; one mode a protocol
+
+Modes:
+      --stealth                  watch ports without opening them (the default)
+      --connect                  open the listed ports, and tell of whoever connects
+
+Options:
+  -m, --method=pcap|raw          taken for old habits' sake; both are the packet ring of portcullis
+  -i, --interface=NAME           watch this interface; may be repeated. ALL_NLO: all but loopback (the default);
+                                 ALL, any: all
+  -l, --logoutput=stdout|syslog  where to tell what happens; may be repeated [default: stdout]
+  -c, --configfile=PATH          [default: /etc/portsentry/portsentry.conf]
+  -D, --daemon                   go to the background, and tell it to syslog
+  -L, --disable-local-check      act also when source and destination are the same
+  -S, --disable-service-check    watch ports also where a service listens
+  -d, --debug                    tell what only a developer wants to know
+  -v, --verbose                  tell more
+  -h, --help                     print this
+  -V, --version                  print the version
+
+Not of the original:
+      --foreground               stay in the foreground (modes of 1.x go to the background by themselves)
+      --pid-file FILE            write the number of the process there while it runs
+      --state DIR                keep store and control socket in this directory
+      --as-configured            the modes of /etc/default/portsentry, /etc/sysconfig/portsentry or portsentry.modes
+      --modes [FILE]...          print those modes
+
+portcullis check FILE tells what a portsentry.conf means.
+";
+
+impl Misuse {
+    /// The exit code of the dialect.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self.dialect {
+            Dialect::One => FAILED_ONE,
+            Dialect::Two => FAILED_TWO,
+        }
+    }
+
+    /// What goes to standard output and to standard error: in 1.x its usage and our reason, in 2.x (behind the
+    /// version line) the reason, and the sentence of the original that names the option by its number.
+    #[must_use]
+    pub fn said(&self) -> (String, String) {
+        let why = format!("portsentry: {}\n", crate::escape::printable(&self.why));
+        match self.dialect {
+            Dialect::One => (USAGE_ONE.to_owned(), why),
+            Dialect::Two => {
+                let number = self
+                    .character
+                    .map(|letter| format!("Unknown argument, getopt returned character code 0{letter:o}\n"));
+                let mend = "portsentry -h lists the options\n";
+                (format!("{SHUTTING_DOWN_TWO}\n"), format!("{why}{}{mend}", number.unwrap_or_default()))
+            }
+        }
+    }
+}
