@@ -43,6 +43,7 @@ pub fn engine_frames(input: &[u8]) {
             memory: Duration::from_secs(3600),
         },
         allow: vec![allowed],
+        singly: None,
     };
     let mut now = Now { wall: Wall(Duration::from_secs(1_700_000_000)), ..Now::default() };
     let mut engine = Engine::new(settings, View::Live, Secret([1; 16]));

@@ -93,6 +93,7 @@ fn engine(mode: Mode) -> Engine {
             memory: Duration::from_secs(86_400),
         },
         allow: Vec::new(),
+        singly: None,
     };
     let mut engine = Engine::new(settings, View::Live, Secret([7; 16]));
     let now = Now { mono: Mono(Duration::from_secs(1)), wall: Wall(Duration::from_secs(1_800_000_000)) };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::net::{Prefix, Protocol};
 use crate::policy::Block;
+use crate::scan::Contact;
 use crate::time::Wall;
 
 /// What the program must do now. Closed and typed: nothing in here is ever interpreted as a text.
@@ -186,6 +187,15 @@ pub enum Cause {
         /// What it was, in words: `5 SYN probes to 5 closed TCP ports in 1 ms`.
         why: String,
     },
+    /// One event was enough: sources are judged one by one ([`crate::engine::singly`]).
+    Probe {
+        /// The event's transport.
+        protocol: Protocol,
+        /// The port that it was aimed at; a response by command may name it.
+        port: u16,
+        /// What it was, in words: `SYN probe to TCP port 111`.
+        why: String,
+    },
     /// An operator, with his reason where he gave one.
     Operator {
         /// His words, escaped before they are shown.
@@ -199,7 +209,7 @@ impl Cause {
     /// Whether nobody asked for it by hand.
     #[must_use]
     pub fn is_automatic(&self) -> bool {
-        matches!(self, Cause::Scan { .. })
+        matches!(self, Cause::Scan { .. } | Cause::Probe { .. })
     }
 }
 
@@ -217,6 +227,13 @@ pub struct Record {
 pub enum What {
     /// A scanner was found, or (with `is_ended`) has gone quiet.
     Scan(Scan),
+    /// One event, where they are told one by one.
+    Probe {
+        /// What came.
+        contact: Contact,
+        /// What became of it.
+        fate: Fate,
+    },
     /// A ban is in force (or could not be put in force).
     Ban(Ban),
     /// A ban has ended.
@@ -251,6 +268,24 @@ pub enum What {
     },
     /// Something went wrong that a person should know.
     Fault(Fault),
+}
+
+/// What became of one event, where they are told one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its source is never blocked, and was not counted.
+    Protected(Protection),
+    /// It was counted; its source has caused too few so far.
+    Counted,
+    /// It would have led to a block, had that been asked for.
+    OnlyTold {
+        /// Whether it is the first one of its source.
+        is_first: bool,
+    },
+    /// It leads to a block, which begins now.
+    Blocked,
+    /// Its source is blocked, or about to be, by an earlier one.
+    BlockedBefore,
 }
 
 /// One source that was found scanning.
@@ -346,6 +381,8 @@ pub enum Ending {
     Evicted,
     /// A longer or wider ban took its place.
     Replaced,
+    /// It could not be put in force, however often that was tried.
+    GivenUp,
 }
 
 impl Ending {
@@ -359,6 +396,7 @@ impl Ending {
             Ending::Protected => "protected now",
             Ending::Evicted => "ledger full",
             Ending::Replaced => "replaced",
+            Ending::GivenUp => "given up",
         }
     }
 }

@@ -4,7 +4,23 @@ use std::time::Duration;
 
 use crate::event::{Kind, Scan};
 use crate::net::Protocol;
+use crate::scan::Contact;
 use crate::scan::incidents::PORTS_KEPT;
+
+/// One event: `SYN probe to TCP port 111`.
+#[must_use]
+pub fn event(contact: &Contact) -> String {
+    let kind = match contact.kind {
+        Kind::Connect => "connection",
+        Kind::Udp => "datagram",
+        _ => "probe",
+    };
+    let flags = match contact.kind {
+        Kind::Connect | Kind::Udp => String::new(),
+        kind => format!("{} ", kind_words(kind)),
+    };
+    format!("{flags}{kind} to {} port {}", protocol_words(contact.target.protocol), contact.target.port)
+}
 
 /// The evidence of a scan: `14 probes to 14 closed TCP ports in 0.4 s`.
 ///

@@ -8,6 +8,7 @@
 mod counters;
 pub mod operator;
 mod owed;
+pub mod singly;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -16,8 +17,8 @@ use std::time::Duration;
 pub use counters::Counters;
 
 use crate::event::{
-    Action, Allowance, Ban, BanState, Cause, Decision, Ending, Fault, Id, Kind, Mode, Protection, Record,
-    What,
+    Action, Allowance, Ban, BanState, Cause, Decision, Ending, Fate, Fault, Id, Kind, Mode, Protection,
+    Record, What,
 };
 use crate::judge::trigger::{self, Trigger};
 use crate::judge::{Judge, Verdict};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub terms: Terms,
     /// The configured allow list.
     pub allow: Vec<Prefix>,
+    /// PortSentry's way of judging instead of the trigger.
+    pub singly: Option<singly::Settings>,
 }
 
 /// Where the packets come from.
@@ -101,6 +104,7 @@ pub struct Engine {
     decoder: Decoder,
     answers: Answers,
     judge: Box<dyn Judge>,
+    singly: Option<singly::Singly>,
     policy: Policy,
     ledger: Ledger,
     incidents: Incidents,
@@ -130,6 +134,7 @@ impl Engine {
             decoder: Decoder::new(FragmentLimits::default(), secret.0),
             answers: Answers::default(),
             judge: Box::new(Trigger::new(settings.trigger, secret)),
+            singly: settings.singly.map(|own| singly::Singly::new(own, secret)),
             policy,
             ledger: Ledger::new(settings.terms, secret),
             incidents: Incidents::new(capacity, quiet),
@@ -179,56 +184,68 @@ impl Engine {
             self.settle(now, host);
         }
         match contact {
-            Some(contact) => self.contact(now, contact, host),
+            Some(contact) => {
+                self.contact(now, contact, host);
+            }
             None => self.counters.no_contact += 1,
         }
     }
 
-    /// One contact: from a packet, or from a socket that listened for it.
-    pub fn contact(&mut self, now: Now, contact: Contact, host: &mut dyn Host) {
+    /// One contact: from a packet, or from a socket that listened for it. Says what became of it where contacts are
+    /// judged one by one ([`singly`]), and it was a probe.
+    pub fn contact(&mut self, now: Now, contact: Contact, host: &mut dyn Host) -> Option<Fate> {
+        if self.is_counted_without_judging(&contact) {
+            return None;
+        }
+        let Some(weight) = classify::weight(&contact, self.policy.surroundings().ephemeral) else {
+            self.counters.late_answers += 1;
+            return None;
+        };
+        let probe = Probe { contact, at: now, weight };
+        if contact.is_proved_by_flags() && self.singly.is_none() {
+            self.count(probe, host);
+            return None;
+        }
+        match self.view {
+            View::Capture if self.answers.explains(&contact) => self.counters.to_services += 1,
+            View::Capture => self.answers.wait(now, contact),
+            View::Live => match host.presence(&contact, Freshness::Recent) {
+                Presence::Service => self.counters.to_services += 1,
+                Presence::Unknown => self.counters.unknown += 1,
+                Presence::Nothing if self.singly.is_some() => return self.count_singly(probe, host),
+                Presence::Nothing => self.count(probe, host),
+            },
+        }
+        None
+    }
+
+    /// Whether nothing is to be learnt from a contact, whoever answers it; why is counted.
+    fn is_counted_without_judging(&mut self, contact: &Contact) -> bool {
         let target = contact.target;
-        if self.policy.is_for_many(target.address) {
-            self.counters.for_many += 1;
-            return;
-        }
-        if self.policy.is_misplaced(contact.source, contact.interface) {
-            self.counters.misplaced += 1;
-            return;
-        }
-        if !self.policy.is_local(target.address) {
-            self.counters.elsewhere += 1;
-            return;
-        }
+        let tells_blocked = self.singly.as_ref().is_some_and(|own| own.settings.tells_blocked);
         let watched = match target.protocol {
             Protocol::Tcp | Protocol::Sctp => &self.settings.tcp,
             Protocol::Udp => &self.settings.udp,
         };
-        // A hidden port may be any.
-        if contact.kind != Kind::Hidden && !watched.contains(target.port) {
-            self.counters.unwatched += 1;
-            return;
-        }
-        if self.view == View::Live && self.ledger.covering(contact.source).is_some() {
-            self.counters.banned += 1;
-            return;
-        }
-        let Some(weight) = classify::weight(&contact, self.policy.surroundings().ephemeral) else {
-            self.counters.late_answers += 1;
-            return;
+        let counter = if self.policy.is_for_many(target.address) {
+            &mut self.counters.for_many
+        } else if self.policy.is_misplaced(contact.source, contact.interface) {
+            &mut self.counters.misplaced
+        } else if !self.policy.is_local(target.address) {
+            &mut self.counters.elsewhere
+        } else if contact.kind != Kind::Hidden && !watched.contains(target.port) {
+            // A hidden port may be any.
+            &mut self.counters.unwatched
+        } else if self.singly.is_some() && !singly::is_event(contact) {
+            &mut self.counters.no_contact
+        } else if self.view == View::Live && !tells_blocked && self.ledger.covering(contact.source).is_some()
+        {
+            &mut self.counters.banned
+        } else {
+            return false;
         };
-        if contact.is_proved_by_flags() {
-            self.count(Probe { contact, at: now, weight }, host);
-            return;
-        }
-        match (self.view, weight) {
-            (View::Capture, _) if self.answers.explains(&contact) => self.counters.to_services += 1,
-            (View::Capture, _) => self.answers.wait(now, contact),
-            (View::Live, weight) => match host.presence(&contact, Freshness::Recent) {
-                Presence::Service => self.counters.to_services += 1,
-                Presence::Unknown => self.counters.unknown += 1,
-                Presence::Nothing => self.count(Probe { contact, at: now, weight }, host),
-            },
-        }
+        *counter += 1;
+        true
     }
 
     /// Whatever is due: bans that end, scans that have gone quiet, contacts that have waited long enough.

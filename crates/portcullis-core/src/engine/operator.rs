@@ -93,6 +93,9 @@ impl Engine {
         };
         for prefix in &meant {
             self.judge.forget(prefix);
+            if let Some(singly) = &mut self.singly {
+                singly.forget(prefix);
+            }
         }
         self.lift(now, &meant, Ending::Operator)
     }
@@ -190,6 +193,9 @@ impl Engine {
         if settings.trigger != self.settings.trigger {
             self.judge = Box::new(Trigger::new(settings.trigger, self.secret));
         }
+        if settings.singly != self.settings.singly {
+            self.singly = settings.singly.map(|own| singly::Singly::new(own, self.secret));
+        }
         self.ledger.set_terms(settings.terms);
         self.policy.allow(settings.allow.clone());
         self.settings = Settings { mode: self.settings.mode, ..settings };
@@ -231,7 +237,7 @@ impl Engine {
     /// Sources that the judge remembers, and those that it forgot to make room.
     #[must_use]
     pub fn suspects(&self) -> (usize, u64) {
-        self.judge.memory()
+        self.singly.as_ref().map_or_else(|| self.judge.memory(), singly::Singly::memory)
     }
 
     /// The first number for scans and bans that is not taken.

@@ -171,12 +171,21 @@ mod tests {
     use crate::net::Protocol;
     use crate::scan::Contact;
     use crate::time::Now;
+    use crate::wire::TcpFlags;
 
     fn probe(at_ms: u64, source_port: u16, port: u16, kind: Kind) -> Probe {
         let target = Endpoint { protocol: Protocol::Tcp, address: "192.0.2.2".parse().unwrap(), port };
         let source = "198.51.100.1".parse().unwrap();
         Probe {
-            contact: Contact { source, source_port, target, kind, interface: 0 },
+            contact: Contact {
+                source,
+                source_port,
+                target,
+                kind,
+                flags: TcpFlags::default(),
+                has_ip_options: false,
+                interface: 0,
+            },
             at: Now::default().later(Duration::from_millis(at_ms)),
             weight: Weight::Firm,
         }

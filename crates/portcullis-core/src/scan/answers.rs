@@ -262,11 +262,20 @@ fn protocol_of(number: u8) -> Option<Protocol> {
 mod tests {
     use super::*;
     use crate::event::Kind;
+    use crate::wire::TcpFlags;
 
     fn contact(number: u32) -> Contact {
         let target = Endpoint { protocol: Protocol::Tcp, address: "192.0.2.2".parse().unwrap(), port: 22 };
         let source = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into();
-        Contact { source, source_port: 40_000, target, kind: Kind::Syn, interface: 0 }
+        Contact {
+            source,
+            source_port: 40_000,
+            target,
+            kind: Kind::Syn,
+            flags: TcpFlags::default(),
+            has_ip_options: false,
+            interface: 0,
+        }
     }
 
     #[test]

@@ -16,8 +16,12 @@ const SCTP_INIT: u8 = 1;
 /// to be seen.
 #[must_use]
 pub fn contact(packet: &Packet<'_>, interface: u32) -> Option<Contact> {
+    let mut flags = TcpFlags::default();
     let (protocol, source_port, port, kind) = match packet.transport {
-        Transport::Tcp(tcp) => (Protocol::Tcp, tcp.source_port, tcp.destination_port, tcp_kind(tcp.flags)?),
+        Transport::Tcp(tcp) => {
+            flags = tcp.flags;
+            (Protocol::Tcp, tcp.source_port, tcp.destination_port, tcp_kind(flags)?)
+        }
         Transport::Udp { source_port, destination_port, .. } => {
             (Protocol::Udp, source_port, destination_port, Kind::Udp)
         }
@@ -28,7 +32,8 @@ pub fn contact(packet: &Packet<'_>, interface: u32) -> Option<Contact> {
         _ => return None,
     };
     let target = Endpoint { protocol, address: packet.destination, port };
-    Some(Contact { source: packet.source, source_port, target, kind, interface })
+    let (source, has_ip_options) = (packet.source, packet.has_ip_options);
+    Some(Contact { source, source_port, target, kind, flags, has_ip_options, interface })
 }
 
 /// The kind of probe that these flags make.
@@ -121,6 +126,8 @@ mod tests {
             source_port,
             target: Endpoint { protocol: Protocol::Udp, address: "192.0.2.2".parse().unwrap(), port },
             kind,
+            flags: TcpFlags::default(),
+            has_ip_options: false,
             interface: 0,
         };
         let ephemeral = (32768, 60999);

@@ -252,12 +252,21 @@ mod tests {
     use super::*;
     use crate::net::Endpoint;
     use crate::scan::{Contact, Weight};
+    use crate::wire::TcpFlags;
 
     fn probe(source: &str, at: u64) -> Probe {
         let target = Endpoint { protocol: Protocol::Tcp, address: "192.0.2.2".parse().unwrap(), port: 23 };
         let source = source.parse().unwrap();
         Probe {
-            contact: Contact { source, source_port: 9, target, kind: Kind::Syn, interface: 0 },
+            contact: Contact {
+                source,
+                source_port: 9,
+                target,
+                kind: Kind::Syn,
+                flags: TcpFlags::default(),
+                has_ip_options: false,
+                interface: 0,
+            },
             at: Now::default().later(Duration::from_secs(at)),
             weight: Weight::Firm,
         }

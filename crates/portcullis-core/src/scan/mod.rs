@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use crate::event::Kind;
 use crate::net::Endpoint;
 use crate::time::Now;
+use crate::wire::TcpFlags;
 
 /// A packet that is a probe if nothing answers at its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub struct Contact {
     pub target: Endpoint,
     /// How it looks.
     pub kind: Kind,
+    /// The TCP flags that it carried; none where it was no TCP packet (a datagram, a connection taken by a socket).
+    pub flags: TcpFlags,
+    /// Whether its IPv4 header carried options.
+    pub has_ip_options: bool,
     /// The interface it came in by, 0 where there is none (a capture).
     pub interface: u32,
 }

@@ -220,7 +220,7 @@ pub struct Tcp {
 }
 
 /// The flag byte of a TCP header (RFC 9293 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpFlags(pub u8);
 
 impl TcpFlags {

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use portcullis_core::event::Kind;
 use portcullis_core::net::{Endpoint, PortSet, Protocol};
 use portcullis_core::scan::Contact;
+use portcullis_core::wire::TcpFlags;
 
 /// Ports opened of each transport at most: beyond it a descriptor each is too much to ask of a host.
 pub const MOST: usize = 512;
@@ -190,6 +191,8 @@ fn contact(kind: Kind, protocol: Protocol, from: SocketAddr, to: IpAddr, port: u
         source_port: from.port(),
         target: Endpoint { protocol, address: to.to_canonical(), port },
         kind,
+        flags: TcpFlags::default(),
+        has_ip_options: false,
         interface: 0,
     }
 }

@@ -33,7 +33,7 @@ use crate::control::server::{Limits, Server};
 use crate::exit::Exit;
 use crate::record::Start;
 use crate::record::log::{Log, Style};
-use crate::record::store::{Store, StoreError, Stored};
+use crate::record::store::{FILE_NAME, Store, StoreError, Stored};
 use crate::respond::nftables::{Kernel, bans_of};
 use guard::Guard;
 use host::KernelHost;
@@ -101,7 +101,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
 
     // The store is behind the socket's lock: two instances never write the same one.
     let (mut store, mut stored) = (None, Stored::default());
-    let read = Store::open(&plan.config.record.state).and_then(|mut opened| {
+    let read = Store::open(&plan.config.record.state.join(FILE_NAME)).and_then(|mut opened| {
         faults.extend(opened.warning.take());
         stored = opened.store.load(clock::now().wall)?;
         store = Some(opened.store);

@@ -119,5 +119,6 @@ pub fn settings(config: &Config, mode: Mode) -> Settings {
             memory: config.respond.memory,
         },
         allow: config.protect.allow.clone(),
+        singly: None,
     }
 }

@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use portcullis_core::event::{Ban, Cause, Decision, Fault, Id, Scan, Until, What};
+use portcullis_core::event::{Ban, Cause, Decision, Fate, Fault, Id, Scan, Until, What};
 use portcullis_core::net::Prefix;
+use portcullis_core::scan::Contact;
 use portcullis_core::time::Wall;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,8 @@ pub enum Event {
     },
     /// The only line that accuses anyone.
     Scan(ScanFields),
+    /// One event, where they are judged one by one.
+    Probe(ProbeFields),
     /// A ban, as it stands.
     Ban(BanFields),
     /// A ban has ended.
@@ -96,6 +99,37 @@ pub enum Event {
     },
 }
 
+/// The fields of a `probe` line: one event, where they are judged one by one.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProbeFields {
+    source: String,
+    protocol: &'static str,
+    kind: &'static str,
+    port: u16,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protection: Option<&'static str>,
+}
+
+impl ProbeFields {
+    fn of(contact: &Contact, fate: Fate) -> ProbeFields {
+        let (decision, protection) = match fate {
+            Fate::Protected(why) => ("protected", Some(why.words())),
+            Fate::Counted => ("counted", None),
+            Fate::OnlyTold { .. } => ("observe", None),
+            Fate::Blocked | Fate::BlockedBefore => ("block", None),
+        };
+        ProbeFields {
+            source: contact.source.to_string(),
+            protocol: contact.target.protocol.name(),
+            kind: contact.kind.name(),
+            port: contact.target.port,
+            decision,
+            protection,
+        }
+    }
+}
+
 /// The fields of a `scan` line.
 #[derive(Clone, Debug, Serialize)]
 pub struct ScanFields {
@@ -132,7 +166,7 @@ pub struct BanFields {
     pub prefix: String,
     /// `banned`.
     pub how: Cow<'static, str>,
-    /// The scan's number, `operator`, or `found in force`.
+    /// The scan's number, `probe` (one event was enough), `operator`, or `found in force`.
     pub cause: Cow<'static, str>,
     /// Since when.
     pub since: String,
@@ -192,6 +226,7 @@ impl From<&What> for Event {
     fn from(what: &What) -> Event {
         match what {
             What::Scan(scan) => Event::Scan(scan.into()),
+            What::Probe { contact, fate } => Event::Probe(ProbeFields::of(contact, *fate)),
             What::Ban(ban) => Event::Ban(ban.into()),
             What::Unban { id, prefix, why } => {
                 Event::Unban { id: ban_id(*id), prefix: prefix.to_string(), why: why.words() }
@@ -247,6 +282,7 @@ impl From<&Ban> for BanFields {
         let (cause, why) = match &ban.cause {
             Cause::Scan { id, why } => (Cow::Owned(scan_id(*id)), (!why.is_empty()).then(|| why.clone())),
             Cause::Operator { why } => ("operator".into(), (!why.is_empty()).then(|| why.clone())),
+            Cause::Probe { why, .. } => ("probe".into(), Some(why.clone())),
             Cause::FoundInForce => ("found in force".into(), None),
         };
         BanFields {

@@ -12,8 +12,9 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use portcullis_core::event::{Ban, BanState, Cause, Decision, Ending, Fault, Scan, Until, What};
+use portcullis_core::event::{Ban, BanState, Cause, Decision, Ending, Fate, Fault, Scan, Until, What};
 use portcullis_core::net::Prefix;
+use portcullis_core::scan::Contact;
 use portcullis_core::time::{Mono, Wall};
 
 use super::json::{self, Line, ban_id, scan_id};
@@ -274,6 +275,7 @@ fn sentence(event: &LogEvent) -> (Weight, String) {
 fn seen(what: &What, time: Wall) -> (Weight, String) {
     match what {
         What::Scan(scan) => (Weight::Warning, tell_scan(scan)),
+        What::Probe { contact, fate } => (Weight::Notice, tell_probe(contact, *fate)),
         What::Ban(ban) => tell_ban(ban, time),
         What::Unban { id, prefix, why: Ending::Expired } => {
             (Weight::Plain, format!("ban of {} is over ({})", short(*prefix), ban_id(*id)))
@@ -351,6 +353,17 @@ fn tell_scan(scan: &Scan) -> String {
     line
 }
 
+fn tell_probe(contact: &Contact, fate: Fate) -> String {
+    let fate = match fate {
+        Fate::Protected(why) => format!("not counted: it is {}", why.words()),
+        Fate::Counted => "counted".to_owned(),
+        Fate::OnlyTold { .. } => "would be banned".to_owned(),
+        Fate::Blocked => "to be banned".to_owned(),
+        Fate::BlockedBefore => "banned already".to_owned(),
+    };
+    format!("{} from {}; {fate}", portcullis_core::words::event(contact), contact.source)
+}
+
 /// The first few ports: enough to see what the scan is after.
 fn some_ports(ports: &[u16]) -> String {
     const SHOWN: usize = 8;
@@ -373,6 +386,7 @@ fn tell_ban(ban: &Ban, time: Wall) -> (Weight, String) {
         Cause::Scan { id, .. } => scan_id(*id),
         Cause::Operator { why } if why.is_empty() => "by hand".to_owned(),
         Cause::Operator { why } => format!("by hand: {}", Escaped(why)),
+        Cause::Probe { why, .. } => why.clone(),
         Cause::FoundInForce => "found in force".to_owned(),
     };
     let again = if ban.times > 1 { format!(", time {}", ban.times) } else { String::new() };

@@ -19,6 +19,7 @@ use portcullis_core::time::Wall;
 use rusqlite::{Connection, ErrorCode, params};
 
 use self::rows::{CauseFields, ban_from, end_field, length_field, milliseconds, wall};
+use crate::respond::effects::Effects;
 
 /// The name of the file below the directory of `[record] state`.
 pub const FILE_NAME: &str = "portcullis.db";
@@ -56,6 +57,8 @@ pub struct Stored {
     pub past: Vec<(Prefix, Past)>,
     /// Who was allowed by hand, and is still.
     pub allowances: Vec<(Prefix, Until)>,
+    /// What commands and files have done about bans.
+    pub effects: Vec<(Prefix, Effects)>,
     /// The mode that an operator chose, if he has the last word.
     pub mode: Option<ModeByHand>,
     /// The first number that is free for a scan or a ban.
@@ -82,6 +85,8 @@ pub struct Changes<'a> {
     pub ledger: &'a [Change],
     /// The whole list of allowances, where it changed.
     pub allowances: Option<&'a [(Prefix, Until)]>,
+    /// What commands and files have done about bans, where that changed; nothing is left with `None`.
+    pub effects: &'a [(Prefix, Option<Effects>)],
     /// The mode by hand, where it changed; `Some(None)` gives the last word back to the configuration.
     pub mode: Option<Option<&'a ModeByHand>>,
     /// The first number that is free; a smaller one than before changes nothing.
@@ -176,13 +181,13 @@ impl StoreError {
 }
 
 impl Store {
-    /// Opens the store below `directory`, making both if need be (0700, and 0600 for the file). A file that is no
+    /// Opens the store at `path`, making it and its directory if need be (0600 and 0700). A file that is no
     /// sound store is moved aside, never removed, and a new one begun; [`Opened::warning`] says so.
     ///
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::Newer`], or that the disk does not let us.
-    pub fn open(directory: &Path) -> Result<Opened, StoreError> {
-        open::open(directory)
+    pub fn open(path: &Path) -> Result<Opened, StoreError> {
+        open::open(path)
     }
 
     /// Where the file is.
@@ -207,9 +212,9 @@ impl Store {
 
     fn read(&mut self) -> rusqlite::Result<Stored> {
         let mut stored = Stored { next_id: 1, ..Stored::default() };
-        let Stored { bans, past, allowances, faults, .. } = &mut stored;
+        let Stored { bans, past, allowances, effects, faults, .. } = &mut stored;
 
-        let columns = "prefix, id, cause, scan, why, since, until, length, times";
+        let columns = "prefix, id, cause, scan, why, since, until, length, times, target";
         let mut select = self.connection.prepare(&format!("SELECT {columns} FROM bans"))?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
@@ -235,6 +240,16 @@ impl Store {
             match rows::allowance_from(row) {
                 Ok(entry) => allowances.push(entry),
                 Err(fault) => faults.push(format!("allowance passed over: {fault}")),
+            }
+        }
+
+        let columns = "prefix, hosts_deny, route, boot, has_run";
+        let mut select = self.connection.prepare(&format!("SELECT {columns} FROM effects"))?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            match rows::effects_from(row) {
+                Ok(entry) => effects.push(entry),
+                Err(fault) => faults.push(format!("what was done about a ban passed over: {fault}")),
             }
         }
 
@@ -270,8 +285,9 @@ impl Store {
         let mut past_rows = self.past_rows;
         {
             let mut put_ban = transaction.prepare(
-                "INSERT OR REPLACE INTO bans (prefix, id, cause, scan, why, since, until, length, times) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT OR REPLACE INTO bans \
+                 (prefix, id, cause, scan, target, why, since, until, length, times) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?;
             let mut end_ban = transaction.prepare("DELETE FROM bans WHERE prefix = ?1")?;
             let mut put_past = transaction
@@ -279,12 +295,13 @@ impl Store {
             for change in changes.ledger {
                 match change {
                     Change::Banned { ban, length } => {
-                        let CauseFields { cause, scan, why } = CauseFields::of(&ban.cause);
+                        let CauseFields { cause, scan, target, why } = CauseFields::of(&ban.cause);
                         put_ban.execute(params![
                             ban.prefix.to_string(),
                             ban.id.0.cast_signed(),
                             cause,
                             scan,
+                            target,
                             why,
                             milliseconds(ban.since.0),
                             end_field(ban.until),
@@ -302,6 +319,17 @@ impl Store {
                     }
                 }
             }
+        }
+        for (prefix, effects) in changes.effects {
+            let prefix = prefix.to_string();
+            match effects {
+                None => transaction.execute("DELETE FROM effects WHERE prefix = ?1", [prefix])?,
+                Some(Effects { hosts_deny, route, boot, has_run }) => transaction.execute(
+                    "INSERT OR REPLACE INTO effects (prefix, hosts_deny, route, boot, has_run) \
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![prefix, hosts_deny, route, route.as_ref().map(|_| boot), has_run],
+                )?,
+            };
         }
         if let Some(allowances) = changes.allowances {
             transaction.execute("DELETE FROM allowances", [])?;

@@ -9,22 +9,23 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{FILE_NAME, Opened, Store, StoreError};
+use super::{Opened, Store, StoreError};
 
 /// From an empty file to today's layout; `PRAGMA user_version` says how many of these were done. Never change one that
 /// was released: add the next.
-pub(super) const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+pub(super) const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("effects.sql")];
 
 /// SQLite keeps these beside its file; they are part of it.
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 
-pub(super) fn open(directory: &Path) -> Result<Opened, StoreError> {
+pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|source| StoreError::File {
         doing: "make the directory",
         path: directory.to_owned(),
         source,
     })?;
-    let path = directory.join(FILE_NAME);
+    let path = path.to_owned();
     match prepare(&path) {
         Ok(store) => Ok(Opened { store, warning: None }),
         Err(StoreError::Broken(_, why)) => {
@@ -78,7 +79,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 /// Walks over every row, which finds pages that are no pages; a tenth of what `PRAGMA quick_check` costs, which looks
 /// at every constraint as well. A row that makes no sense costs only itself when it is read.
 fn walk(store: &Store) -> rusqlite::Result<()> {
-    for table in ["bans", "past", "allowances"] {
+    for table in ["bans", "past", "allowances", "effects"] {
         let rows = format!("SELECT total(length(prefix)) FROM {table} NOT INDEXED");
         store.connection.query_row(&rows, [], |_| Ok(()))?;
     }

@@ -4,25 +4,38 @@ use std::time::Duration;
 
 use portcullis_core::event::{Ban, BanState, Cause, Id, Until};
 use portcullis_core::ledger::Past;
-use portcullis_core::net::Prefix;
+use portcullis_core::net::{Prefix, Protocol};
 use portcullis_core::time::Wall;
 use rusqlite::Row;
 use rusqlite::types::{Value, ValueRef};
 
-/// A cause in three columns.
+use crate::respond::effects::Effects;
+
+/// A cause in four columns.
 pub(super) struct CauseFields<'a> {
     pub(super) cause: &'static str,
     pub(super) scan: Option<i64>,
+    /// `tcp/111`
+    pub(super) target: Option<String>,
     pub(super) why: &'a str,
 }
 
 impl CauseFields<'_> {
     pub(super) fn of(cause: &Cause) -> CauseFields<'_> {
-        match cause {
-            Cause::Scan { id, why } => CauseFields { cause: "scan", scan: Some(id.0.cast_signed()), why },
-            Cause::Operator { why } => CauseFields { cause: "operator", scan: None, why },
-            Cause::FoundInForce => CauseFields { cause: "found in force", scan: None, why: "" },
-        }
+        let (mut scan, mut target) = (None, None);
+        let (cause, why) = match cause {
+            Cause::Scan { id, why } => {
+                scan = Some(id.0.cast_signed());
+                ("scan", why.as_str())
+            }
+            Cause::Probe { protocol, port, why } => {
+                target = Some(format!("{}/{port}", protocol.name()));
+                ("probe", why.as_str())
+            }
+            Cause::Operator { why } => ("operator", why.as_str()),
+            Cause::FoundInForce => ("found in force", ""),
+        };
+        CauseFields { cause, scan, target, why }
     }
 }
 
@@ -41,6 +54,12 @@ pub(super) fn ban_from(row: &Row<'_>) -> Result<(Ban, Option<Duration>), String>
     };
     let cause = match text(2)? {
         "scan" => Cause::Scan { id: id(3)?, why: text(4)?.to_owned() },
+        "probe" => {
+            let target = text(9)?;
+            let (protocol, port) = target_from(target)
+                .ok_or_else(|| format!("{prefix}: {target:?} is no transport and port"))?;
+            Cause::Probe { protocol, port, why: text(4)?.to_owned() }
+        }
         "operator" => Cause::Operator { why: text(4)?.to_owned() },
         "found in force" => Cause::FoundInForce,
         other => return Err(format!("{prefix}: the cause {other:?} is not known")),
@@ -59,6 +78,22 @@ pub(super) fn ban_from(row: &Row<'_>) -> Result<(Ban, Option<Duration>), String>
         Until::Ever => None,
     };
     Ok((ban, length))
+}
+
+/// `tcp/111`
+fn target_from(text: &str) -> Option<(Protocol, u16)> {
+    let (protocol, port) = text.split_once('/')?;
+    let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|own| own.name() == protocol)?;
+    Some((protocol, port.parse().ok()?))
+}
+
+/// What was done about a ban beside the kernel's sets.
+pub(super) fn effects_from(row: &Row<'_>) -> Result<(Prefix, Effects), String> {
+    let prefix = prefix_from(row)?;
+    let text = |column| row.get::<_, Option<String>>(column).map_err(|error| format!("{prefix}: {error}"));
+    let has_run = row.get(4).map_err(|error| format!("{prefix}: {error}"))?;
+    let boot = text(3)?.unwrap_or_default();
+    Ok((prefix, Effects { hosts_deny: text(1)?, route: text(2)?, boot, has_run }))
 }
 
 /// A former ban.

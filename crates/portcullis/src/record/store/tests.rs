@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use portcullis_core::event::{BanState, Cause, Id};
+use portcullis_core::net::Protocol;
 use tempfile::tempdir;
 
 use super::*;
@@ -35,7 +36,7 @@ fn banned(ban: Ban) -> Change {
 }
 
 fn open(directory: &Path) -> Store {
-    let Opened { store, warning } = Store::open(directory).unwrap();
+    let Opened { store, warning } = Store::open(&directory.join(FILE_NAME)).unwrap();
     assert_eq!(warning, None);
     store
 }
@@ -71,6 +72,7 @@ fn what_was_saved_is_there_after_a_restart() {
             allowances: Some(&allowances),
             mode: Some(Some(&mode)),
             next_id: 0x7f3b,
+            ..Changes::default()
         })
         .unwrap();
     drop(store);
@@ -164,7 +166,7 @@ fn nobody_else_can_read_it() {
 fn a_second_process_is_refused() {
     let directory = tempdir().unwrap();
     let mut first = open(directory.path());
-    assert!(matches!(Store::open(directory.path()), Err(StoreError::InUse(_))));
+    assert!(matches!(Store::open(&directory.path().join(FILE_NAME)), Err(StoreError::InUse(_))));
     save(&mut first, &[banned(ban(1))]).unwrap();
     drop(first);
     open(directory.path());
@@ -177,7 +179,7 @@ fn a_later_layout_is_refused_and_left_alone() {
     store.connection.pragma_update(None, "user_version", 99).unwrap();
     drop(store);
     let before = fs::read(directory.path().join(FILE_NAME)).unwrap();
-    let error = Store::open(directory.path()).unwrap_err();
+    let error = Store::open(&directory.path().join(FILE_NAME)).unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
     assert_eq!(fs::read(directory.path().join(FILE_NAME)).unwrap(), before);
 }
@@ -189,7 +191,7 @@ fn a_broken_file_is_put_aside_and_never_lost() {
     for attempt in 1..=2 {
         let garbage = vec![attempt; 10_000];
         fs::write(&path, &garbage).unwrap();
-        let Opened { mut store, warning } = Store::open(directory.path()).unwrap();
+        let Opened { mut store, warning } = Store::open(&directory.path().join(FILE_NAME)).unwrap();
         let aside = directory.path().join(format!("{FILE_NAME}.broken-{attempt}"));
         assert!(warning.unwrap().contains(&aside.display().to_string()));
         assert_eq!(fs::read(aside).unwrap(), garbage);
@@ -209,7 +211,7 @@ fn damage_in_the_middle_is_found_at_the_start() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[20_000..40_000].fill(0xa5);
     fs::write(&path, bytes).unwrap();
-    let Opened { mut store, warning } = Store::open(directory.path()).unwrap();
+    let Opened { mut store, warning } = Store::open(&directory.path().join(FILE_NAME)).unwrap();
     assert!(warning.unwrap().contains("damaged"));
     assert_eq!(store.load(NOW).unwrap(), Stored { next_id: 1, ..Stored::default() });
 }
@@ -313,4 +315,47 @@ fn a_hundred_thousand_bans_are_kept_in_one_batch() {
     save(&mut store, &many).unwrap();
     drop(store);
     assert_eq!(open(directory.path()).load(NOW).unwrap().bans.len(), 100_000);
+}
+
+#[test]
+fn what_commands_did_about_a_ban_is_remembered_until_it_is_undone() {
+    let directory = tempdir().unwrap();
+    let cause = Cause::Probe { protocol: Protocol::Udp, port: 69, why: "datagram to UDP port 69".into() };
+    let ban = Ban { cause, ..ban(1) };
+    let done = Effects {
+        hosts_deny: Some("ALL: 11.0.0.1".into()),
+        route: Some("/sbin/iptables -I INPUT -s 11.0.0.1 -j DROP".into()),
+        boot: "0b00-7".into(),
+        has_run: true,
+    };
+    let only_run = Effects { has_run: true, ..Effects::default() };
+    let mut store = open(directory.path());
+    let effects = [(prefix(1), Some(done.clone())), (prefix(2), Some(only_run.clone()))];
+    let ledger = [banned(ban.clone())];
+    store.save(&Changes { ledger: &ledger, effects: &effects, ..Changes::default() }).unwrap();
+    drop(store);
+
+    let mut store = open(directory.path());
+    let stored = store.load(NOW).unwrap();
+    assert_eq!(stored.effects, [(prefix(1), done), (prefix(2), only_run)]);
+    assert_eq!(stored.bans[0].0, ban);
+    store.save(&Changes { effects: &[(prefix(1), None)], ..Changes::default() }).unwrap();
+    assert_eq!(store.load(NOW).unwrap().effects.len(), 1);
+}
+
+#[test]
+fn a_store_of_the_first_layout_is_carried_over() {
+    let directory = tempdir().unwrap();
+    let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    connection.execute_batch(include_str!("schema.sql")).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO bans VALUES ('11.0.0.5/32', 5, 'scan', 7, '5 probes', 1000500, 9000250, 8000000, 2)",
+        )
+        .unwrap();
+    drop(connection);
+    let stored = open(directory.path()).load(NOW).unwrap();
+    assert_eq!(stored.bans, [(ban(5), Some(Duration::from_millis(8_000_000)))]);
+    assert_eq!(stored.faults, [""; 0]);
 }

@@ -15,6 +15,7 @@ use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_core::scan::Contact;
 use portcullis_core::scan::sources::Secret;
 use portcullis_core::time::{Now, Wall};
+use portcullis_core::wire::TcpFlags;
 
 /// The host of every story; `2001:db8::2` is its other address.
 pub const HERE: &str = "192.0.2.2";
@@ -63,6 +64,7 @@ pub fn settings(mode: Mode) -> Settings {
             memory: Duration::from_secs(86_400),
         },
         allow: vec!["203.0.113.0/24".parse().unwrap()],
+        singly: None,
     }
 }
 
@@ -81,8 +83,12 @@ pub fn surroundings() -> Surroundings {
 
 impl Story {
     pub fn new(mode: Mode) -> Story {
+        Story::with(settings(mode))
+    }
+
+    pub fn with(settings: Settings) -> Story {
         let now = Now { wall: Wall(Duration::from_secs(1_700_000_000)), ..Now::default() };
-        let mut engine = Engine::new(settings(mode), View::Live, Secret([3; 16]));
+        let mut engine = Engine::new(settings, View::Live, Secret([3; 16]));
         engine.surround(now, surroundings());
         Story { engine, services: Services::default(), now, kernel_agrees: true, kernel: Vec::new() }
     }
@@ -96,7 +102,15 @@ impl Story {
         let source: IpAddr = source.parse().unwrap();
         let address = if source.is_ipv4() { HERE } else { "2001:db8::2" }.parse().unwrap();
         let target = Endpoint { protocol, address, port };
-        let contact = Contact { source, source_port: 40_000, target, kind, interface: 1 };
+        let flags = TcpFlags(match kind {
+            Kind::Syn => TcpFlags::SYN,
+            Kind::Fin => TcpFlags::FIN,
+            Kind::Maimon => TcpFlags::FIN | TcpFlags::ACK,
+            Kind::Xmas => TcpFlags::FIN | TcpFlags::PSH | TcpFlags::URG,
+            _ => 0,
+        });
+        let (source_port, has_ip_options) = (40_000, false);
+        let contact = Contact { source, source_port, target, kind, flags, has_ip_options, interface: 1 };
         self.engine.contact(self.now, contact, &mut self.services);
         self.told()
     }
@@ -162,6 +176,10 @@ fn words(what: &What) -> String {
             let kinds: Vec<&str> = scan.kinds.iter().map(|kind| kind.name()).collect();
             let end = if scan.is_ended { " ended" } else { "" };
             format!("scan{end} {} {} {:?} {:?}", scan.source, kinds.join("+"), scan.ports, scan.decision)
+        }
+        What::Probe { contact, fate } => {
+            let kind = contact.kind.name();
+            format!("probe {} {kind} {} {fate:?}", contact.source, contact.target.port)
         }
         What::Ban(ban) => {
             let state = ban.state.words();
