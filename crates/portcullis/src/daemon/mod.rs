@@ -1,11 +1,13 @@
 //! The running program: a fast path that watches and blocks ([`guard`]), and a slow one that keeps, tells and answers
 //! (`slow`). Here both are opened, in this order: configuration, whatever needs rights, then the first packet.
 
+pub mod background;
 mod desk;
 pub mod guard;
 pub mod host;
 mod mute;
 mod peers;
+pub mod pid_file;
 pub mod plan;
 mod slow;
 mod status;
