@@ -14,6 +14,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use portcullis_core::net::PortSet;
 use serde::Serialize;
@@ -59,6 +60,16 @@ pub enum BlockMode {
     CommandOnly,
 }
 
+/// `KILL_ROUTE_BY`, which no PortSentry had: how a well-known KILL_ROUTE is carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KillRouteBy {
+    /// As written, by a shell.
+    #[default]
+    Command,
+    /// By our own nftables set instead.
+    Nftables,
+}
+
 /// What a portsentry.conf says; a key that is absent has the original's default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PortsentryConfig {
@@ -90,6 +101,10 @@ pub struct PortsentryConfig {
     pub block_udp: BlockMode,
     /// `KILL_ROUTE`, as written.
     pub kill_route: Option<String>,
+    /// `KILL_ROUTE_BY`.
+    pub kill_route_by: KillRouteBy,
+    /// `BLOCK_TIME`, which no PortSentry had: how long a block lasts; `None` is for ever.
+    pub block_time: Option<Duration>,
     /// `KILL_HOSTS_DENY`, as written.
     pub kill_hosts_deny: Option<String>,
     /// `KILL_RUN_CMD`, as written.
@@ -123,6 +138,8 @@ impl PortsentryConfig {
             block_tcp: BlockMode::LogOnly,
             block_udp: BlockMode::LogOnly,
             kill_route: None,
+            kill_route_by: KillRouteBy::Command,
+            block_time: None,
             kill_hosts_deny: None,
             kill_run_cmd: None,
             kill_run_cmd_first: false,
