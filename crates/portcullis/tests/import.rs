@@ -40,8 +40,9 @@ fn the_configuration_goes_to_standard_output_and_the_report_beside_it() {
 fn a_file_that_is_there_is_never_written_over() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("old.conf"), OLD).unwrap();
-    let (code, printed, _) = import(directory.path(), &["old.conf", "-o", "new.toml"]);
+    let (code, printed, report) = import(directory.path(), &["old.conf", "-o", "new.toml"]);
     assert_eq!((code, printed.as_str()), (0, ""));
+    assert!(report.contains("Next: portcullis check new.toml"), "{report}");
     let first = fs::read_to_string(directory.path().join("new.toml")).unwrap();
     assert!(first.contains("[watch]"));
     let (code, _, error) = import(directory.path(), &["old.conf", "-o", "new.toml"]);

@@ -49,6 +49,8 @@ struct Whole<'a> {
     report: &'a [Fate],
     /// What was found in the old files.
     diagnostics: &'a [Diagnostic],
+    /// What is worth a thought.
+    warnings: &'a [String],
 }
 
 /// Carries it over: the configuration goes to standard output or its file, the report to standard error.
@@ -56,19 +58,20 @@ pub fn import(arguments: &ImportArguments) -> Result<Exit, Failure> {
     let From::Portsentry(PortsentryArguments { files, output, json }) = &arguments.from;
     let import = import_portsentry(files)
         .map_err(|faults| Failure { exit: Exit::ConfigurationInvalid, message: faults.to_string() })?;
-    let Import { toml, report, diagnostics, .. } = &import;
+    let Import { toml, report, diagnostics, warnings, .. } = &import;
     if let Some(path) = output {
         write_new(path, toml)?;
     }
     let mut printed = Output::new();
     if *json {
-        printed.line(&json::text(&Whole { toml, report, diagnostics }))?;
+        printed.line(&json::text(&Whole { toml, report, diagnostics, warnings }))?;
     } else {
         if output.is_none() {
             printed.line(toml.trim_end())?;
         }
         diagnostics.iter().for_each(|diagnostic| eprintln!("{diagnostic}"));
         eprint!("{import}");
+        eprintln!("{}", next_step(output.as_deref()));
     }
     printed.finish()?;
 
@@ -81,6 +84,20 @@ pub fn import(arguments: &ImportArguments) -> Result<Exit, Failure> {
                  configuration; mend them there, or in the old file and import it again"
             ),
         }),
+    }
+}
+
+/// What to do with the new configuration: look at it, try it, and only then let it ban.
+fn next_step(output: Option<&Path>) -> String {
+    match output {
+        Some(path) => {
+            let path = path.display();
+            format!(
+                "Next: portcullis check {path}; then, to try it without a ban: portcullis run --observe -c {path}"
+            )
+        }
+        None => "Next: write it to a file with -o portcullis.toml, then: portcullis check portcullis.toml"
+            .to_owned(),
     }
 }
 

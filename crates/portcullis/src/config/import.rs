@@ -54,11 +54,25 @@ pub struct Import {
     pub report: Vec<Fate>,
     /// What was found in the old files.
     pub diagnostics: Vec<Diagnostic>,
+    /// What was so before, is so now, and is worth a thought.
+    pub warnings: Vec<String>,
 }
 
 impl fmt::Display for Import {
-    /// The report, grouped by outcome.
+    /// The report, grouped by outcome; files by their names alone, where these differ.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut files: Vec<&Path> = self.report.iter().map(|fate| fate.path.as_path()).collect();
+        files.sort_unstable();
+        files.dedup();
+        let name_of = |path: &Path| -> PathBuf {
+            let name = path.file_name();
+            let is_alone = files.iter().filter(|other| other.file_name() == name).count() == 1;
+            name.filter(|_| is_alone).map_or_else(|| path.to_owned(), PathBuf::from)
+        };
+        for file in files.iter().filter(|file| name_of(file) != **file) {
+            let (name, path) = (name_of(file), file.to_string_lossy());
+            writeln!(f, "{} is {}", printable(&name.to_string_lossy()), printable(&path))?;
+        }
         for (outcome, title) in
             [(Outcome::Kept, "Kept"), (Outcome::Changed, "Changed"), (Outcome::Dropped, "Dropped")]
         {
@@ -67,12 +81,12 @@ impl fmt::Display for Import {
                 writeln!(f, "{title}:")?;
             }
             for fate in fates {
-                let path = printable(&fate.path.to_string_lossy());
+                let path = printable(&name_of(&fate.path).to_string_lossy());
                 let place = if fate.line == 0 { path } else { format!("{path}:{}", fate.line) };
                 writeln!(f, "  {place}: {}: {}", printable(&fate.what), printable(&fate.why))?;
             }
         }
-        Ok(())
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "Warning: {}", printable(warning)))
     }
 }
 
@@ -159,11 +173,19 @@ struct Carrying {
     report: Vec<Fate>,
     /// Keys to write, each with its comment.
     written: Vec<(&'static str, &'static str, String)>,
+    warnings: Vec<String>,
 }
 
 impl Carrying {
     fn new(path: PathBuf, old: PortsentryConfig) -> Carrying {
-        Carrying { path, old, new: Config::default(), report: Vec::new(), written: Vec::new() }
+        Carrying {
+            path,
+            old,
+            new: Config::default(),
+            report: Vec::new(),
+            written: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     fn carry(mut self, old: &Old) -> Import {
@@ -180,6 +202,7 @@ impl Carrying {
                 self.report
             },
             diagnostics: old.diagnostics.clone(),
+            warnings: self.warnings,
         }
     }
 
@@ -310,17 +333,15 @@ impl Carrying {
             }
         }
         self.write("respond", "mode", "BLOCK_TCP and BLOCK_UDP.");
-        if any {
-            self.new.respond.ban = None;
-            self.write("respond", "ban", "A block of PortSentry never ended. \"10m\" with growth forgives those who inherit an address.");
-            self.tell_of_file(
-                Outcome::Kept,
-                "blocks",
-                "they have no end, as before; a time in [respond] ban gives them one",
-            );
+        self.block_time(any);
+        if any && self.new.judge.trigger == Trigger::Probes(1) {
+            let warning = "trigger = 1 bans at the first packet, and the sender of one packet can write any \
+                           source into it: whoever wants to can have a stranger banned. With [judge] trigger = 3 \
+                           or more, and count = \"ports\", a scan is still seen at once";
+            self.warnings.push(warning.to_owned());
         }
         let filter = match (any, &self.old.kill_route) {
-            (true, Some(command)) if is_packet_filter(command) => Some((
+            (true, Some(command)) if portsentry::is_packet_filter(command) => Some((
                 Outcome::Changed,
                 "bans are made in portcullis' own nftables table; the command is not run, and what it blocked earlier stays",
             )),
@@ -343,6 +364,30 @@ impl Carrying {
         for key in [KeyName::KillRunCmd, KeyName::KillRunCmdFirst] {
             self.tell(Outcome::Dropped, key, "portcullis runs no commands");
         }
+    }
+
+    fn block_time(&mut self, any: bool) {
+        if !any {
+            self.tell(Outcome::Dropped, KeyName::BlockTime, "nothing was blocked");
+            self.tell(Outcome::Dropped, KeyName::KillRouteBy, "nothing was blocked");
+            return;
+        }
+        let by = "bans are made in portcullis' own nftables table, whatever it said";
+        self.tell(Outcome::Kept, KeyName::KillRouteBy, by);
+        self.new.respond.ban = self.old.block_time;
+        if self.old.block_time.is_some() {
+            self.new.respond.growth = 1.0;
+            self.write("respond", "ban", "BLOCK_TIME.");
+            self.write("respond", "growth", "Every block was as long as the first.");
+            self.tell(Outcome::Kept, KeyName::BlockTime, "bans last as long");
+            return;
+        }
+        let comment =
+            "A block of PortSentry never ended. \"10m\" with growth forgives those who inherit an address.";
+        self.write("respond", "ban", comment);
+        let why = "they have no end, as before; a time in [respond] ban gives them one";
+        self.tell_of_file(Outcome::Kept, "blocks", why);
+        self.tell(Outcome::Kept, KeyName::BlockTime, "bans have no end");
     }
 
     fn protect(&mut self, old: &Old) {
@@ -426,16 +471,6 @@ impl Carrying {
         }
         text
     }
-}
-
-/// Whether a command is one of the well-known ones that only shut an address out.
-fn is_packet_filter(command: &str) -> bool {
-    const PROGRAMS: [&str; 10] =
-        ["route", "iptables", "ip6tables", "ipchains", "ipfwadm", "ip", "nft", "ipf", "ipfw", "pfctl"];
-    let programs = portsentry::programs(command);
-    let names = || programs.iter().map(|program| program.rsplit('/').next().unwrap_or(program));
-    names().any(|name| PROGRAMS.contains(&name))
-        && names().all(|name| PROGRAMS.contains(&name) || name == "echo")
 }
 
 #[cfg(test)]

@@ -111,6 +111,45 @@ fn every_key_of_the_old_file_has_exactly_one_fate() {
 }
 
 #[test]
+fn a_block_that_ends_goes_on_to_end() {
+    let import = carry(&[&format!("{DEBIAN}BLOCK_TIME=\"12h\"\nKILL_ROUTE_BY=\"nftables\"\n")]);
+    assert_eq!(import.config.respond.ban, Some(Duration::from_secs(43_200)));
+    assert_eq!(import.config.respond.growth, 1.0);
+    assert_eq!(parse(Path::new("p"), &import.toml).unwrap(), import.config);
+    let kept = fates(&import, Outcome::Kept);
+    assert!(kept.contains(&"BLOCK_TIME") && kept.contains(&"KILL_ROUTE_BY"), "{kept:?}");
+}
+
+#[test]
+fn a_trigger_of_one_that_bans_is_warned_of() {
+    for (trigger, block, is_warned) in
+        [("0", "1", true), ("1", "1", true), ("2", "1", false), ("1", "0", false)]
+    {
+        let text = format!("TCP_PORTS=\"1\"\nSCAN_TRIGGER=\"{trigger}\"\nBLOCK_TCP=\"{block}\"\n");
+        let import = carry(&[&text]);
+        assert_eq!(import.to_string().contains("Warning: trigger = 1"), is_warned, "{text}");
+        assert_eq!(!import.warnings.is_empty(), is_warned);
+    }
+}
+
+#[test]
+fn files_go_by_their_names_unless_these_are_alike() {
+    let fate = |path: &str| Fate {
+        outcome: Outcome::Kept,
+        path: path.into(),
+        line: 3,
+        what: "A".to_owned(),
+        why: "b".to_owned(),
+    };
+    let mut import = carry(&["TCP_PORTS=\"1\"\n"]);
+    import.report = vec![fate("/etc/portsentry/portsentry.conf"), fate("/a/x"), fate("/b/x")];
+    assert_eq!(
+        import.to_string(),
+        "portsentry.conf is /etc/portsentry/portsentry.conf\nKept:\n  portsentry.conf:3: A: b\n  /a/x:3: A: b\n  /b/x:3: A: b\n"
+    );
+}
+
+#[test]
 fn nobody_is_banned_whom_the_old_one_left_alone() {
     let text =
         "TCP_PORTS=\"1-9\"\nUDP_PORTS=\"7\"\nKILL_ROUTE=\"/sbin/iptables -I INPUT -s $TARGET$ -j DROP\"\n";
@@ -158,22 +197,6 @@ fn files_are_told_by_their_content_and_the_named_ignore_file_is_read() {
     assert!(none.to_string().contains("give the path of a portsentry.conf"), "{none}");
     assert!(without.to_string().contains("no such file, so nobody was carried over"), "{without}");
     assert!(missing.to_string().contains("no such file"), "{missing}");
-}
-
-#[test]
-fn only_commands_that_shut_an_address_out_count_as_packet_filters() {
-    for (command, is) in [
-        ("/sbin/route add -host $TARGET$ reject", true),
-        (
-            "/usr/local/bin/iptables -I INPUT -s $TARGET$ -j DROP && /usr/local/bin/iptables -I INPUT -j LOG",
-            true,
-        ),
-        ("/bin/echo 'block in from $TARGET$/32' | /sbin/ipf -f -", true),
-        ("/bin/echo $TARGET$ >> /tmp/x", false),
-        ("/sbin/iptables -I INPUT -s $TARGET$ -j DROP; /usr/bin/mail root", false),
-    ] {
-        assert_eq!(is_packet_filter(command), is, "{command}");
-    }
 }
 
 proptest! {

@@ -136,6 +136,29 @@ pub fn programs(line: &str) -> Vec<String> {
     programs
 }
 
+/// Whether a command is one of the well-known ones that only shut an address out.
+#[must_use]
+pub fn is_packet_filter(command: &str) -> bool {
+    // "nftables" is no program, but stands in the example of 2.x, where only nft can be meant.
+    const PROGRAMS: [&str; 11] = [
+        "route",
+        "iptables",
+        "ip6tables",
+        "ipchains",
+        "ipfwadm",
+        "ip",
+        "nft",
+        "nftables",
+        "ipf",
+        "ipfw",
+        "pfctl",
+    ];
+    let programs = programs(command);
+    let names = || programs.iter().map(|program| program.rsplit('/').next().unwrap_or(program));
+    names().any(|name| PROGRAMS.contains(&name))
+        && names().all(|name| PROGRAMS.contains(&name) || name == "echo")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +204,22 @@ mod tests {
             ]
         );
         assert_eq!(missing_programs("/bin/sh -c true"), []);
+    }
+
+    #[test]
+    fn only_commands_that_shut_an_address_out_count_as_packet_filters() {
+        for (command, is) in [
+            ("/sbin/route add -host $TARGET$ reject", true),
+            (
+                "/usr/local/bin/iptables -I INPUT -s $TARGET$ -j DROP && /usr/local/bin/iptables -I INPUT -j LOG",
+                true,
+            ),
+            ("/bin/echo 'block in from $TARGET$/32' | /sbin/ipf -f -", true),
+            ("/bin/echo $TARGET$ >> /tmp/x", false),
+            ("/sbin/iptables -I INPUT -s $TARGET$ -j DROP; /usr/bin/mail root", false),
+        ] {
+            assert_eq!(is_packet_filter(command), is, "{command}");
+        }
     }
 
     proptest! {

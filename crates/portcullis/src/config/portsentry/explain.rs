@@ -5,7 +5,8 @@ use std::fmt;
 use portcullis_core::net::PortSet;
 use serde::Serialize;
 
-use super::{BlockMode, Dialect, PortsentryConfig, missing_programs};
+use super::super::duration::Span;
+use super::{BlockMode, Dialect, KeyName, KillRouteBy, PortsentryConfig, missing_programs};
 use crate::escape::printable;
 
 /// The meaning of a portsentry.conf. The field names are those of its JSON form.
@@ -19,6 +20,8 @@ pub struct Explanation {
     pub trigger: u32,
     /// What happens for TCP and for UDP.
     pub responses: Vec<(String, Vec<String>)>,
+    /// How long a block lasts, as `12h`, or `ever`.
+    pub block_time: String,
     /// Files that are read or written.
     pub files: Vec<(String, String)>,
     /// What is not as the file expects: programs that do not exist.
@@ -43,6 +46,9 @@ pub fn explain(config: &PortsentryConfig) -> Explanation {
     };
     let mut warnings = Vec::new();
     for (key, command) in [("KILL_ROUTE", &config.kill_route), ("KILL_RUN_CMD", &config.kill_run_cmd)] {
+        if key == "KILL_ROUTE" && config.replaces_kill_route() {
+            continue;
+        }
         for missing in command.iter().flat_map(|command| missing_programs(command)) {
             let line = config.lines.iter().find(|(name, _)| name.name() == key).map_or(0, |(_, line)| *line);
             let place = match &missing.found {
@@ -51,6 +57,14 @@ pub fn explain(config: &PortsentryConfig) -> Explanation {
             };
             warnings.push(format!("line {line}: {key}: {} does not exist; {place}", missing.program));
         }
+    }
+    if config.kill_route_by == KillRouteBy::Nftables && !config.replaces_kill_route() {
+        let line = config.lines.get(&KeyName::KillRouteBy).copied().unwrap_or_default();
+        let why = match config.kill_route {
+            Some(_) => "KILL_ROUTE does more than shut an address out, so it is run as written all the same",
+            None => "there is no KILL_ROUTE that it could replace",
+        };
+        warnings.push(format!("line {line}: KILL_ROUTE_BY: {why}"));
     }
     let files = [
         ("ignored hosts", &config.ignore_file),
@@ -65,6 +79,7 @@ pub fn explain(config: &PortsentryConfig) -> Explanation {
             ("TCP".to_owned(), responses(config, config.block_tcp)),
             ("UDP".to_owned(), responses(config, config.block_udp)),
         ],
+        block_time: config.block_time.map_or_else(|| "ever".to_owned(), |time| Span(time).to_string()),
         files: files
             .into_iter()
             .filter_map(|(what, path)| Some((what.to_owned(), path.as_ref()?.to_string_lossy().into_owned())))
@@ -78,7 +93,10 @@ fn responses(config: &PortsentryConfig, mode: BlockMode) -> Vec<String> {
     let command = config.kill_run_cmd.iter().map(|command| format!("run: {command}"));
     let mut block = Vec::new();
     block.extend(config.kill_hosts_deny.iter().map(|line| format!("add to /etc/hosts.deny: {line}")));
-    block.extend(config.kill_route.iter().map(|command| format!("run: {command}")));
+    block.extend(config.kill_route.iter().map(|command| match config.replaces_kill_route() {
+        true => format!("ban in the kernel's packet filter, in place of: {command}"),
+        false => format!("run: {command}"),
+    }));
     if block.is_empty() {
         block.push("ban in the kernel's packet filter (the file names no other way)".to_owned());
     }
@@ -109,6 +127,13 @@ impl fmt::Display for Explanation {
             if responses.is_empty() {
                 writeln!(f, "For {protocol}     nothing: BLOCK is 2 and there is no KILL_RUN_CMD")?;
             }
+        }
+        match self.block_time.as_str() {
+            "ever" => writeln!(
+                f,
+                "A block     lasts for ever, as with PortSentry; BLOCK_TIME=\"7d\" gives it an end"
+            )?,
+            time => writeln!(f, "A block     ends after {time} (BLOCK_TIME)")?,
         }
         for (what, path) in &self.files {
             writeln!(f, "File        {} ({what})", printable(path))?;

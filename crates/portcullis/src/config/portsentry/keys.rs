@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::lines::{Entry, Lines};
-use super::{BlockMode, Dialect, PortsentryConfig, Reading, Weight, ports};
+use super::{BlockMode, Dialect, PortsentryConfig, Reading, Weight, own, ports};
 
 /// A key of portsentry.conf.
 #[expect(
@@ -30,12 +30,14 @@ pub enum KeyName {
     AdvancedPortsUdp,
     AdvancedExcludeTcp,
     AdvancedExcludeUdp,
+    BlockTime,
+    KillRouteBy,
 }
 
 impl KeyName {
-    /// Every key; those of both dialects first, in the order in which 2.x looks for abbreviations (specification,
-    /// section 1.2).
-    pub const ALL: [KeyName; 18] = [
+    /// Every key; those of both dialects first, in the order in which 2.x looks for abbreviations (PortSentry 2.0.7,
+    /// measured), then those of 1.x, then our own.
+    pub const ALL: [KeyName; 20] = [
         KeyName::BlockTcp,
         KeyName::BlockUdp,
         KeyName::ResolveHost,
@@ -54,6 +56,8 @@ impl KeyName {
         KeyName::AdvancedPortsUdp,
         KeyName::AdvancedExcludeTcp,
         KeyName::AdvancedExcludeUdp,
+        KeyName::BlockTime,
+        KeyName::KillRouteBy,
     ];
 
     /// As the file writes it.
@@ -78,6 +82,8 @@ impl KeyName {
             KeyName::AdvancedPortsUdp => "ADVANCED_PORTS_UDP",
             KeyName::AdvancedExcludeTcp => "ADVANCED_EXCLUDE_TCP",
             KeyName::AdvancedExcludeUdp => "ADVANCED_EXCLUDE_UDP",
+            KeyName::BlockTime => "BLOCK_TIME",
+            KeyName::KillRouteBy => "KILL_ROUTE_BY",
         }
     }
 
@@ -97,6 +103,12 @@ impl KeyName {
     #[must_use]
     pub fn is_of_one_only(self) -> bool {
         self.name().starts_with("ADVANCED")
+    }
+
+    /// Whether no PortSentry has it: 1.x passes over it, 2.x does not start with it.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        matches!(self, KeyName::BlockTime | KeyName::KillRouteBy)
     }
 
     /// Whether its value is a list of ports.
@@ -180,8 +192,10 @@ fn value(lines: &mut Lines, config: &mut PortsentryConfig, entry: &Entry) {
         lines.say(Weight::Note, entry.key_span.clone(), says, mend);
     }
     if entry.value.is_empty() && lines.dialect == Dialect::Two {
-        let says = format!("{name} is empty; PortSentry 2.x did not start with it. Read as absent");
-        lines.say(Weight::Repaired, entry.key_span.clone(), says, "delete the line");
+        if !entry.key.is_ours() {
+            let says = format!("{name} is empty; PortSentry 2.x did not start with it. Read as absent");
+            lines.say(Weight::Repaired, entry.key_span.clone(), says, "delete the line");
+        }
         return;
     }
     let text = || Some(entry.value.clone()).filter(|value| !value.is_empty());
@@ -216,9 +230,12 @@ fn value(lines: &mut Lines, config: &mut PortsentryConfig, entry: &Entry) {
         }
         KeyName::KillRunCmd => config.kill_run_cmd = text(),
         KeyName::PortBanner => config.port_banner = text(),
+        KeyName::BlockTime => config.block_time = own::block_time(lines, entry),
+        KeyName::KillRouteBy => config.kill_route_by = own::kill_route_by(lines, entry),
     }
     if matches!(entry.key, KeyName::KillRoute | KeyName::KillRunCmd | KeyName::KillHostsDeny) {
         foreign_characters(lines, entry);
+        misspelt_hosts_deny(lines, entry);
     }
 }
 
@@ -237,6 +254,16 @@ fn foreign_characters(lines: &mut Lines, entry: &Entry) {
         entry.key.name()
     );
     lines.say(Weight::Doubtful, entry.place(place..place + found.len_utf8()), says, mend);
+}
+
+/// A how-to that many have followed writes the file without its s.
+fn misspelt_hosts_deny(lines: &mut Lines, entry: &Entry) {
+    const WRONG: &str = "host.deny";
+    if let Some(place) = entry.value.find(WRONG) {
+        let says = "no program reads a file host.deny; it is used as written";
+        let span = entry.place(place..place + WRONG.len());
+        lines.say(Weight::Doubtful, span, says, "write hosts.deny");
+    }
 }
 
 /// KILL_ROUTE and KILL_HOSTS_DENY are nothing without their target.
@@ -258,6 +285,11 @@ fn file(lines: &mut Lines, entry: &Entry) -> Option<PathBuf> {
             entry.key.name()
         );
         lines.say(Weight::Note, entry.value_span(), says, "write the whole path");
+    }
+    if let Some(place) = value.find([' ', '\u{a0}']) {
+        let says = format!("{}: a blank in a path; it is used as written", entry.key.name());
+        let mend = "take the blank out, unless the file is really called so";
+        lines.say(Weight::Doubtful, entry.place(place..place + 1), says, mend);
     }
     Some(PathBuf::from(value))
 }

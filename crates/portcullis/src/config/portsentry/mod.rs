@@ -7,6 +7,7 @@ mod ignore;
 mod keys;
 mod lines;
 mod modes;
+mod own;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use serde::Serialize;
 
 use super::fault::Fault;
 
-pub use self::commands::{MissingProgram, missing_programs, programs};
+pub use self::commands::{MissingProgram, is_packet_filter, missing_programs, programs};
 pub use self::explain::{Explanation, explain};
 pub use self::ignore::{IgnoreEntry, read_ignore};
 pub use self::keys::{KeyName, read};
@@ -60,13 +61,14 @@ pub enum BlockMode {
     CommandOnly,
 }
 
-/// `KILL_ROUTE_BY`, which no PortSentry had: how a well-known KILL_ROUTE is carried out.
+/// `KILL_ROUTE_BY`, a key of ours: what becomes of a `KILL_ROUTE`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KillRouteBy {
-    /// As written, by a shell.
+    /// It is run as written.
     #[default]
     Command,
-    /// By our own nftables set instead.
+    /// If it is one that only shuts an address out ([`is_packet_filter`]), our own nftables set does that in its
+    /// place; any other is run as written.
     Nftables,
 }
 
@@ -101,10 +103,6 @@ pub struct PortsentryConfig {
     pub block_udp: BlockMode,
     /// `KILL_ROUTE`, as written.
     pub kill_route: Option<String>,
-    /// `KILL_ROUTE_BY`.
-    pub kill_route_by: KillRouteBy,
-    /// `BLOCK_TIME`, which no PortSentry had: how long a block lasts; `None` is for ever.
-    pub block_time: Option<Duration>,
     /// `KILL_HOSTS_DENY`, as written.
     pub kill_hosts_deny: Option<String>,
     /// `KILL_RUN_CMD`, as written.
@@ -115,6 +113,10 @@ pub struct PortsentryConfig {
     pub scan_trigger: u32,
     /// `PORT_BANNER`, sent as written.
     pub port_banner: Option<String>,
+    /// `BLOCK_TIME`, ours: when a block ends; `None` is never, as with PortSentry.
+    pub block_time: Option<Duration>,
+    /// `KILL_ROUTE_BY`, ours.
+    pub kill_route_by: KillRouteBy,
     /// The line of each key that the file has.
     pub lines: BTreeMap<KeyName, usize>,
 }
@@ -138,15 +140,22 @@ impl PortsentryConfig {
             block_tcp: BlockMode::LogOnly,
             block_udp: BlockMode::LogOnly,
             kill_route: None,
-            kill_route_by: KillRouteBy::Command,
-            block_time: None,
             kill_hosts_deny: None,
             kill_run_cmd: None,
             kill_run_cmd_first: false,
             scan_trigger: 0,
             port_banner: None,
+            block_time: None,
+            kill_route_by: KillRouteBy::default(),
             lines: BTreeMap::new(),
         }
+    }
+
+    /// Whether our own nftables set does what `KILL_ROUTE` would do.
+    #[must_use]
+    pub fn replaces_kill_route(&self) -> bool {
+        self.kill_route_by == KillRouteBy::Nftables
+            && self.kill_route.as_ref().is_some_and(|command| is_packet_filter(command))
     }
 
     /// The ports that 1.x watches with `-atcp`.

@@ -56,6 +56,30 @@ PORT_BANNER=\"** UNAUTHORIZED ACCESS PROHIBITED **\"\r
     assert_eq!(config.lines[&KeyName::KillRoute], 14);
 }
 
+/// The lists "paranoid" and "bare-bones", as every file of 1.x and every how-to has them; "aware" is in the file above.
+#[test]
+fn the_other_two_lists_of_ports_are_read_without_a_word() {
+    for (tcp, tcp_count, udp, udp_count) in [
+        (
+            "1,7,9,11,15,70,79,80,109,110,111,119,138,139,143,512,513,514,515,540,635,1080,1524,2000,2001,4000,4001,5742,6000,6001,6667,12345,12346,20034,27665,30303,32771,32772,32773,32774,31337,40421,40425,49724,54320",
+            45,
+            "1,7,9,66,67,68,69,111,137,138,161,162,474,513,517,518,635,640,641,666,700,2049,31335,27444,34555,32770,32771,32772,32773,32774,31337,54321",
+            32,
+        ),
+        (
+            "1,11,15,110,111,143,540,635,1080,1524,2000,12345,12346,20034,32771,32772,32773,32774,49724,54320",
+            20,
+            "1,7,9,69,161,162,513,640,700,32770,32771,32772,32773,32774,31337,54321",
+            16,
+        ),
+    ] {
+        let reading = one(&format!("{FILES}TCP_PORTS=\"{tcp}\"\nUDP_PORTS=\"{udp}\"\n"));
+        assert_eq!(reading.diagnostics, []);
+        assert_eq!(reading.config.tcp_ports.unwrap().count(), tcp_count);
+        assert_eq!(reading.config.udp_ports.unwrap().count(), udp_count);
+    }
+}
+
 #[test]
 fn a_file_of_2x_is_read_without_a_word() {
     let text = "\
@@ -296,6 +320,61 @@ fn an_old_file_is_explained_in_plain_words() {
     assert_eq!(serde_json::to_value(&explanation).unwrap()["trigger"], 3);
 }
 
+#[test]
+fn a_block_may_be_given_an_end_and_a_better_way() {
+    use Weight::Fault;
+    let day = Duration::from_secs(86_400);
+    for (text, time, by, said_of_it) in [
+        ("", None, KillRouteBy::Command, vec![]),
+        ("BLOCK_TIME=\"7d\"\nKILL_ROUTE_BY=\"nftables\"", Some(7 * day), KillRouteBy::Nftables, vec![]),
+        ("BLOCK_TIME=\"ever\"\nKILL_ROUTE_BY=\"command\"", None, KillRouteBy::Command, vec![]),
+        ("BLOCK_TIME=\"\"\nKILL_ROUTE_BY=\"\"", None, KillRouteBy::Command, vec![]),
+        ("BLOCK_TIME=\"1d12h\"", Some(day + day / 2), KillRouteBy::Command, vec![]),
+        ("BLOCK_TIME=\"7\"", None, KillRouteBy::Command, vec![(Fault, 6, 13)]),
+        ("BLOCK_TIME=\"0s\"", None, KillRouteBy::Command, vec![(Fault, 6, 13)]),
+        ("BLOCK_TIME=\"366d\"", None, KillRouteBy::Command, vec![(Fault, 6, 13)]),
+        ("KILL_ROUTE_BY=\"nft\"", None, KillRouteBy::Command, vec![(Fault, 6, 16)]),
+    ] {
+        for dialect in [Dialect::One, Dialect::Two] {
+            let route = "KILL_ROUTE=\"/nowhere/iptables -I INPUT -s $TARGET$ -j DROP\"";
+            let text = format!("{FILES}TCP_PORTS=\"1\"\n{route}\n{text}\nBLOCK_TCP=\"1\"\n");
+            let reading = read(Path::new("p"), &text, Some(dialect));
+            assert_eq!((reading.config.block_time, reading.config.kill_route_by), (time, by), "{text}");
+            assert_eq!(said(&reading), said_of_it, "{text}");
+            let explained = explain(&reading.config).to_string();
+            let (block, missing) = match by {
+                KillRouteBy::Command => ("TCP     run: /nowhere", true),
+                KillRouteBy::Nftables => {
+                    ("TCP     ban in the kernel's packet filter, in place of: /nowhere", false)
+                }
+            };
+            assert!(explained.contains(block), "{explained}");
+            assert_eq!(explained.contains("/nowhere/iptables does not exist"), missing, "{explained}");
+            let lasts = time.map_or("A block     lasts for ever".to_owned(), |time| {
+                format!("A block     ends after {}", crate::config::Span(time))
+            });
+            assert!(explained.contains(&lasts), "{explained}");
+        }
+    }
+    for (route, why) in
+        [("", "there is no KILL_ROUTE"), ("KILL_ROUTE=\"/bin/ban $TARGET$\"", "KILL_ROUTE does more than")]
+    {
+        let reading = one(&format!("{FILES}TCP_PORTS=\"1\"\nKILL_ROUTE_BY=\"nftables\"\n{route}\n"));
+        assert!(!reading.config.replaces_kill_route());
+        assert!(explain(&reading.config).to_string().contains(&format!("line 5: KILL_ROUTE_BY: {why}")));
+    }
+}
+
+#[test]
+fn what_guides_get_wrong_in_paths_is_named() {
+    let text = "TCP_PORTS=\"1\"\nIGNORE_FILE=\"/etc/ portsentry.ignore\"\n\
+                KILL_RUN_CMD=\"echo ALL: $TARGET$ >> /etc/host.deny\"\n";
+    let reading = read(Path::new("p"), text, Some(Dialect::Two));
+    assert_eq!(said(&reading), [(Weight::Doubtful, 2, 19), (Weight::Doubtful, 3, 42)]);
+    assert_eq!(reading.config.ignore_file.unwrap(), Path::new("/etc/ portsentry.ignore"));
+    assert!(reading.config.kill_run_cmd.unwrap().ends_with("/etc/host.deny"));
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -308,7 +387,7 @@ proptest! {
 
     #[test]
     fn no_near_miss_makes_the_reader_panic(
-        text in "([ \t]?(TCP_PORTS|KILL_ROUTE|BLOCK_TCP|SCAN_TRIGGER|tcp|X)?[ \t]?=?[ ]?[\"“”']?[0-9, –$#a-z\r-]{0,12}[\"”' ]?\n){0,8}"
+        text in "([ \t]?(TCP_PORTS|KILL_ROUTE|KILL_ROUTE_BY|BLOCK_TIME|BLOCK_TCP|SCAN_TRIGGER|tcp|X)?[ \t]?=?[ ]?[\"“”']?[0-9, –$#a-z\r-]{0,12}[\"”' ]?\n){0,8}"
     ) {
         for dialect in [None, Some(Dialect::One), Some(Dialect::Two)] {
             let reading = read(Path::new("p"), &text, dialect);
