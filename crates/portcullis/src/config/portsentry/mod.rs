@@ -4,6 +4,7 @@
 mod commands;
 mod explain;
 mod ignore;
+mod ignore_build;
 mod keys;
 mod lines;
 mod modes;
@@ -25,6 +26,7 @@ use super::fault::Fault;
 pub use self::commands::{MissingProgram, is_packet_filter, missing_programs, programs};
 pub use self::explain::{Explanation, explain};
 pub use self::ignore::{IgnoreEntry, read_ignore};
+pub use self::ignore_build::{OwnAddresses, RefreshOutcome, Refreshed, debian, red_hat, refresh_ignore};
 pub use self::keys::{KeyName, read};
 pub use self::lines::decode;
 pub use self::modes::{StartMode, is_modes, read_modes};
