@@ -1,4 +1,7 @@
-//! The one door by which effects leave: only this room changes the system, and only inside our own table.
+//! The one door by which effects leave: only this room changes the system. On its own it does so only inside our
+//! nftables table; the files and shell lines of an old portsentry.conf are the administrator's word, carried out as
+//! written.
 
+pub mod command;
 pub mod effects;
 pub mod nftables;
