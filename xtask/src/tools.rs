@@ -16,7 +16,7 @@ const fn tool(program: &'static str, packages: [&'static str; 4]) -> Tool {
 
 /// None of these packages starts a service when it is installed: Debian's `iperf3` and `nftables` bring a unit,
 /// which stays disabled.
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 15] = [
     tool("ip", ["iproute2", "iproute", "iproute2", "iproute2"]),
     tool("nsenter", ["util-linux", "util-linux-core", "util-linux", "util-linux"]),
     tool("setpriv", ["util-linux", "util-linux", "util-linux", "util-linux"]),
@@ -28,6 +28,11 @@ const TOOLS: [Tool; 12] = [
     tool("nmap", ["nmap", "nmap", "nmap", "nmap"]),
     tool("hping3", ["hping3", "hping3", "hping", "hping"]),
     tool("masscan", ["masscan", "masscan", "masscan", "masscan"]),
+    // Only to undo what old commands did: the PortSentry examples use `route`.
+    tool("route", ["net-tools", "net-tools", "net-tools", "net-tools-deprecated"]),
+    tool("ipset", ["ipset", "ipset", "ipset", "ipset"]),
+    // How TCP wrappers read hosts.deny. Fedora and Arch have given them up; there it must be built.
+    tool("tcpdmatch", ["tcpd", "tcp_wrappers", "tcp_wrappers", "tcpd"]),
     tool("iperf3", ["iperf3", "iperf3", "iperf3", "iperf"]),
 ];
 
@@ -42,9 +47,9 @@ const INSTALLERS: [(&str, &str); 4] = [
     ("zypper", "zypper install"),
 ];
 
-/// The programs that the tests use: all but the peer's, which only the benchmark needs.
+/// The programs that the tests use.
 pub fn all() -> Vec<&'static str> {
-    TOOLS.iter().map(|tool| tool.program).filter(|program| *program != "iptables").collect()
+    TOOLS.iter().map(|tool| tool.program).collect()
 }
 
 /// Sees to it that these tools are there: says which are needed, and installs the missing ones where that is

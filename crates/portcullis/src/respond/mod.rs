@@ -4,4 +4,5 @@
 
 pub mod command;
 pub mod effects;
+pub mod hosts_deny;
 pub mod nftables;
