@@ -6,3 +6,4 @@ pub mod command;
 pub mod effects;
 pub mod hosts_deny;
 pub mod nftables;
+pub mod undo;

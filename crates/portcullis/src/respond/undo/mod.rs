@@ -1,0 +1,32 @@
+//! What is known of well-known shell forms: what undoes them, and what they shut out.
+//!
+//! A block by a shell command is the administrator's; only where its inverse is certain do we undo it ourselves. So
+//! everything here says no when in doubt: a form that is not known, an option that is not, a line that only a shell
+//! understands. The cost of a wrong no is that a person has to undo it; of a wrong yes, a firewall with a hole.
+
+mod blocks;
+mod inverse;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use self::blocks::{drops_incoming, is_ipv4_only, is_well_known_block};
+
+/// The command that undoes this one, which was run with its address already in it; `None` if that is not known.
+///
+/// Several commands, joined by `&&` or `;`, are undone in the opposite order, each of them whatever became of the one
+/// before, and the status is 0 only if all succeeded. Undone is one run: who has run a command twice must run its
+/// inverse twice.
+#[must_use]
+pub fn inverse(command: &str) -> Option<String> {
+    let undone: Vec<String> = words::commands(command)?
+        .iter()
+        .rev()
+        .map(|command| inverse::of(command).map(|words| words::line(&words)))
+        .collect::<Option<_>>()?;
+    match undone.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => Some(format!("failed=0; {} || failed=1; exit $failed", several.join(" || failed=1; "))),
+    }
+}
