@@ -15,5 +15,5 @@ pub mod respond;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> std::process::ExitCode {
-    cli::main().into()
+    cli::main()
 }

@@ -18,6 +18,10 @@ pub mod replay;
 pub mod run;
 mod status;
 
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 use crate::control::client::Failure;
@@ -75,19 +79,27 @@ enum Verb {
     Reload(place::Place),
     /// Turn the configuration of an older program into one of ours, and report what became of it
     Import(import::ImportArguments),
+    /// Guard as PortSentry did, with its options, files and modes; also under the name portsentry
+    #[command(disable_help_flag = true, hide = true)]
+    Portsentry(portsentry::PortsentryWords),
     /// Print a script that completes the command line of a shell
     Completions(completions::CompletionsArguments),
 }
 
-/// Runs the verb that the process's arguments name.
+/// Runs the verb that the process's arguments name, or the older program by whose name it was called.
 #[must_use]
-pub fn main() -> Exit {
+pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "portsentry") {
+        return portsentry::main(&words.collect::<Vec<OsString>>()).into();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no faults; if they cannot be printed, nobody reads them.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
     let ended = match arguments.verb {
@@ -103,14 +115,16 @@ pub fn main() -> Exit {
         Verb::Enforce(place) => mode::enforce(&place),
         Verb::Reload(place) => mode::reload(&place),
         Verb::Import(arguments) => import::import(&arguments),
+        Verb::Portsentry(arguments) => return portsentry::main(&arguments.words).into(),
         Verb::Completions(arguments) => completions::completions(&arguments),
     };
-    ended.unwrap_or_else(|Failure { exit, message }| {
+    let ended = ended.unwrap_or_else(|Failure { exit, message }| {
         if !message.is_empty() {
             eprintln!("portcullis: {message}");
         }
         exit
-    })
+    });
+    ended.into()
 }
 
 #[cfg(test)]
@@ -121,6 +135,16 @@ mod tests {
     #[test]
     fn the_declarations_hold_together() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_of_portsentry_are_its_own_business() {
+        for line in ["-tcp -audp", "-h", "--help -V", "-vD -c x", "a -- -b", "--state x --modes"] {
+            let said =
+                Arguments::try_parse_from(["portcullis", "portsentry"].into_iter().chain(line.split(' ')));
+            let Ok(Arguments { verb: Verb::Portsentry(passed) }) = said else { panic!("{line}: {said:?}") };
+            assert_eq!(passed.words.join(std::ffi::OsStr::new(" ")), line);
+        }
     }
 
     #[test]
@@ -182,6 +206,10 @@ mod tests {
             "import portsentry /etc/portsentry/portsentry.conf -o portcullis.toml",
             "import portsentry a b --json",
             "completions zsh",
+            "portsentry",
+            "portsentry -tcp",
+            "portsentry -h",
+            "portsentry --connect -c /etc/x -- -y",
         ] {
             let words = std::iter::once("portcullis").chain(line.split_whitespace());
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");

@@ -4,13 +4,17 @@
 mod arguments;
 mod one;
 mod options;
+mod start_files;
 #[cfg(test)]
 mod tests;
 mod two;
 
 pub use self::arguments::{Asked, Interfaces, Misuse, PortsentryArguments, parse};
 
+use std::ffi::OsString;
+
 use crate::config::portsentry::Dialect;
+use crate::control::client::Failure;
 
 /// How every failed start of 1.x ends (PortSentry 1.2, measured).
 pub const FAILED_ONE: u8 = 255;
@@ -77,6 +81,113 @@ Not of the original:
 
 portcullis check FILE tells what a portsentry.conf means.
 ";
+
+/// The words behind `portcullis portsentry`, as they stand.
+#[derive(Debug, clap::Args)]
+pub struct PortsentryWords {
+    /// Options of PortSentry 1.x or 2.x; -h lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    pub words: Vec<OsString>,
+}
+
+/// Does what `words`, those behind the program's name, ask for. Returns the exit code.
+#[must_use]
+pub fn main(words: &[OsString]) -> u8 {
+    let is_child = words.iter().any(|word| *word == format!("--{BACKGROUND_CHILD}").as_str());
+    let asked = parse(words);
+    let is_two = match &asked {
+        Ok(Asked::Start(arguments)) => arguments.dialect == Dialect::Two,
+        Ok(Asked::Modes(_)) => false,
+        Ok(Asked::Help | Asked::Version) => true,
+        Err(misuse) => misuse.dialect == Dialect::Two,
+    };
+    // Once a start: what the process in the background prints comes to the same terminal.
+    if is_two && !is_child {
+        print(&format!("{}\n", version_line()));
+    }
+    match asked {
+        Ok(Asked::Start(arguments)) => start(*arguments, words, is_child),
+        Ok(Asked::Modes(files)) => start_files::print_modes(&files),
+        Ok(Asked::Help) => print(&format!("{HELP_TWO}\n{SHUTTING_DOWN_TWO}\n")),
+        Ok(Asked::Version) => print(&format!("{SHUTTING_DOWN_TWO}\n")),
+        Err(misuse) => {
+            let (out, err) = misuse.said();
+            eprint!("{err}");
+            print(&out);
+            misuse.code()
+        }
+    }
+}
+
+fn start(mut arguments: PortsentryArguments, words: &[OsString], is_child: bool) -> u8 {
+    let tell = |text: &str| {
+        if !is_child {
+            eprintln!("{text}");
+        }
+    };
+    for warning in &arguments.warnings {
+        tell(&format!("portsentry: {}", crate::escape::printable(warning)));
+    }
+    if arguments.is_verbose {
+        arguments
+            .notes
+            .iter()
+            .for_each(|note| tell(&format!("portsentry: {}", crate::escape::printable(note))));
+    }
+    if arguments.is_as_configured {
+        match start_files::modes_to_start(&[]) {
+            Ok(to_start) => {
+                to_start.said.iter().for_each(|text| tell(text));
+                if to_start.modes.is_empty() {
+                    tell("portsentry: the files say no mode, so nothing is started");
+                    return 0;
+                }
+                arguments.modes = to_start.modes;
+            }
+            Err(said) => {
+                said.iter().for_each(|text| tell(text));
+                return 1;
+            }
+        }
+    }
+    if let Err(error) = arguments.make_absolute() {
+        tell(&format!(
+            "portsentry: the working directory is not known: {error}; write paths that begin with /"
+        ));
+        return match arguments.dialect {
+            Dialect::One => FAILED_ONE,
+            Dialect::Two => FAILED_TWO,
+        };
+    }
+    guard(arguments, words)
+}
+
+/// The seam: everything is read, and nothing guards under this name yet. The verb is not in the help until it does.
+fn guard(arguments: PortsentryArguments, _words: &[OsString]) -> u8 {
+    eprintln!(
+        "portsentry: this build does not guard under this name yet; portcullis import portsentry and portcullis run do"
+    );
+    match arguments.dialect {
+        Dialect::One => FAILED_ONE,
+        Dialect::Two => FAILED_TWO,
+    }
+}
+
+/// Prints a text on standard output, if there is any.
+fn print(text: &str) -> u8 {
+    if text.is_empty() {
+        return 0;
+    }
+    match super::output::print(text) {
+        Ok(exit) => exit.code(),
+        Err(Failure { exit, message }) => {
+            if !message.is_empty() {
+                eprintln!("portsentry: {message}");
+            }
+            exit.code()
+        }
+    }
+}
 
 impl Misuse {
     /// The exit code of the dialect.

@@ -29,7 +29,7 @@ pub use self::ignore::{IgnoreEntry, read_ignore};
 pub use self::ignore_build::{OwnAddresses, RefreshOutcome, Refreshed, debian, red_hat, refresh_ignore};
 pub use self::keys::{KeyName, read};
 pub use self::lines::decode;
-pub use self::modes::{StartMode, is_modes, read_modes};
+pub use self::modes::{StartMode, StartModes, is_modes, read_modes, start_modes};
 
 /// Which PortSentry a file was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
