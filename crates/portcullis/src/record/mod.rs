@@ -6,6 +6,7 @@
 
 pub mod json;
 pub mod log;
+pub mod portsentry;
 pub mod store;
 pub mod words;
 
