@@ -216,6 +216,12 @@ impl Engine {
         self.ledger.get(now, prefix)
     }
 
+    /// What is left of the time of a ban: `Some(None)` is for ever, `None` no ban.
+    #[must_use]
+    pub fn remaining(&self, now: Now, prefix: &Prefix) -> Option<Option<Duration>> {
+        self.ledger.remaining(now, prefix)
+    }
+
     /// How many bans there are.
     #[must_use]
     pub fn bans_in_all(&self) -> usize {

@@ -146,8 +146,11 @@ impl Engine {
         }
     }
 
-    /// A block could not be put in force, and is not tried again: its next event begins anew.
+    /// A block could not be put in force, and is not tried again: its next event begins anew. What has been done for it
+    /// stays as it is.
     pub fn give_up(&mut self, now: Now, prefix: Prefix) {
-        self.lift(now, &[prefix], Ending::GivenUp);
+        if let Some(ban) = self.ledger.remove(now, &prefix) {
+            self.record(now, What::Unban { id: ban.id, prefix, why: Ending::GivenUp });
+        }
     }
 }

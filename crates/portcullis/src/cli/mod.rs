@@ -80,7 +80,7 @@ enum Verb {
     /// Turn the configuration of an older program into one of ours, and report what became of it
     Import(import::ImportArguments),
     /// Guard as PortSentry did, with its options, files and modes; also under the name portsentry
-    #[command(disable_help_flag = true, hide = true)]
+    #[command(disable_help_flag = true)]
     Portsentry(portsentry::PortsentryWords),
     /// Print a script that completes the command line of a shell
     Completions(completions::CompletionsArguments),

@@ -159,18 +159,7 @@ fn start(mut arguments: PortsentryArguments, words: &[OsString], is_child: bool)
             Dialect::Two => FAILED_TWO,
         };
     }
-    guard(arguments, words)
-}
-
-/// The seam: everything is read, and nothing guards under this name yet. The verb is not in the help until it does.
-fn guard(arguments: PortsentryArguments, _words: &[OsString]) -> u8 {
-    eprintln!(
-        "portsentry: this build does not guard under this name yet; portcullis import portsentry and portcullis run do"
-    );
-    match arguments.dialect {
-        Dialect::One => FAILED_ONE,
-        Dialect::Two => FAILED_TWO,
-    }
+    crate::daemon::run_portsentry(arguments, words)
 }
 
 /// Prints a text on standard output, if there is any.

@@ -26,7 +26,8 @@ pub fn status(arguments: &StatusArguments) -> Result<Exit, Failure> {
     let mut client = arguments.place.connect()?;
     let mut output = Output::new();
     client.ask(&Request::Status, |reply| {
-        let Reply::Status(status) = reply else { return Ok(()) };
+        let Reply::Status(mut status) = reply else { return Ok(()) };
+        status.others = arguments.place.others();
         if arguments.json {
             return output.line(&json::text(&status));
         }
@@ -95,6 +96,11 @@ fn describe(status: &Status) -> Vec<String> {
             words::plural(would, "source", "sources")
         ));
     }
+    let others = status.others.iter();
+    lines.extend(others.map(|name| {
+        let name = clean(name);
+        format!("beside it      {name}; see it: portcullis status --instance {name}")
+    }));
     lines.extend(status.faults.iter().map(|fault| format!("fault: {}", clean(fault))));
     lines
 }

@@ -174,6 +174,17 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whose ban has ended.
+    #[must_use]
+    pub fn unbanned(&self) -> Option<Prefix> {
+        match self {
+            Outcome::Unbanned { prefix, .. } => Some(*prefix),
+            _ => None,
+        }
+    }
+}
+
 /// One command on its way to the daemon, with the way back.
 #[derive(Debug)]
 pub struct Asked {

@@ -57,6 +57,9 @@ pub struct Status {
     pub would_have_banned_peers: Option<u64>,
     /// Records that were left out because the slow path could not follow.
     pub records_left_out: u64,
+    /// Other instances that answer beside this one; known to who asks, not to the daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// What is wrong now, one sentence each, with the way to mend it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,

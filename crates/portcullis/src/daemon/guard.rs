@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use portcullis_core::engine::{Counters, Engine, Settings};
-use portcullis_core::event::{Action, BanState, Fault, Mode, Record, What};
-use portcullis_core::ledger::Change;
+use portcullis_core::event::{Action, Ban, BanState, Fault, Mode, Record, What};
+use portcullis_core::ledger::{Change, Held};
+use portcullis_core::net::Prefix;
 use portcullis_core::policy::Surroundings;
 use portcullis_core::time::{Mono, Now};
 use portcullis_core::wire::Refusals;
@@ -20,10 +21,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::desk;
 use super::host::KernelHost;
+use super::plan::Plan;
 use crate::capture::Eyes;
 use crate::causes;
 use crate::control::{Answer, Command};
-use crate::respond::nftables::{Kernel, bans_of};
+use crate::respond::hands::Hands;
+use crate::respond::nftables::bans_of;
+use crate::respond::responses::Responses;
 
 /// Orders under way at once; the slow path waits for room, the fast one never does.
 const ORDERS: usize = 256;
@@ -47,8 +51,14 @@ pub enum Order {
     Compare(Mono, nftables::Held),
     /// The store has (or has not) kept these.
     Saved(Vec<Change>, bool),
-    /// A new configuration.
-    Configure(Box<Settings>),
+    /// A new configuration; a persona's has responses.
+    Configure(Box<Settings>, Option<Box<Responses>>),
+    /// How the responses to an event of this source ended.
+    Answered(Prefix, Result<(), String>),
+    /// The responses failed too often.
+    GiveUp(Prefix),
+    /// Somebody took these out of the blocked file.
+    Rearm(Vec<IpAddr>),
     /// How are things?
     Vitals(oneshot::Sender<Vitals>),
     /// A day of observing is over; another one begins.
@@ -60,6 +70,15 @@ pub enum Order {
         /// Where the changes go.
         changes: oneshot::Sender<(Vec<Change>, u64)>,
     },
+}
+
+impl Order {
+    /// To do as `plan` says, in this mode.
+    #[must_use]
+    pub fn configure(plan: &Plan, mode: Mode) -> Order {
+        let responses = plan.persona.as_ref().map(|persona| Box::new(persona.responses.clone()));
+        Order::Configure(Box::new(plan.settings(mode)), responses)
+    }
 }
 
 /// What the fast path has to tell.
@@ -127,8 +146,7 @@ pub struct Guard {
     filter: FilterSpec,
     engine: Engine,
     host: KernelHost,
-    /// `None` without the right to block: then there is no enforcing, and nothing to release.
-    kernel: Option<Kernel>,
+    hands: Hands,
     poller: Poller,
     orders: Receiver<Order>,
     out: Out,
@@ -168,7 +186,7 @@ impl Guard {
         filter: FilterSpec,
         engine: Engine,
         host: KernelHost,
-        kernel: Option<Kernel>,
+        hands: Hands,
         reports: mpsc::Sender<Report>,
     ) -> std::io::Result<(Guard, Orders)> {
         let poller = Poller::new()?;
@@ -180,7 +198,7 @@ impl Guard {
             filter,
             engine,
             host,
-            kernel,
+            hands,
             poller,
             orders,
             out,
@@ -248,12 +266,12 @@ impl Guard {
     /// Judges what has come, and acts after each packet.
     fn look(&mut self, now: Now) -> usize {
         self.host.set_time(now.mono);
-        let Guard { eyes, engine, host, kernel, out, complaints, .. } = self;
+        let Guard { eyes, engine, host, hands, out, complaints, .. } = self;
         match eyes {
             Eyes::Ring(ring) => {
                 let frames = ring.drain(BATCH, |captured| {
                     engine.frame(now, captured.frame, captured.interface, host);
-                    perform(engine, kernel, out, complaints, now);
+                    perform(engine, hands, out, complaints, now);
                 });
                 if frames == 0 {
                     // An interface that went down leaves an error, which would end every wait at once. The ring
@@ -264,13 +282,13 @@ impl Guard {
             }
             Eyes::Listen(listener) => listener.drain(BATCH, |contact| {
                 engine.contact(now, contact, &mut super::host::Ours);
-                perform(engine, kernel, out, complaints, now);
+                perform(engine, hands, out, complaints, now);
             }),
         }
     }
 
     fn perform(&mut self, now: Now) {
-        perform(&mut self.engine, &mut self.kernel, &mut self.out, &mut self.complaints, now);
+        perform(&mut self.engine, &mut self.hands, &mut self.out, &mut self.complaints, now);
     }
 
     /// Carries out orders; whether one was to stop.
@@ -293,7 +311,7 @@ impl Guard {
         self.engine.finish(now, &mut self.host);
         self.perform(now);
         if !keep_bans
-            && let Some(kernel) = &mut self.kernel
+            && let Some(kernel) = &mut self.hands.kernel
             && let Err(error) = kernel.remove_table()
         {
             let answer = causes::said(&error);
@@ -307,9 +325,9 @@ impl Guard {
     fn carry_out(&mut self, now: Now, order: Order) {
         match order {
             Order::Command(command, answer) => {
-                let can_block = self.kernel.is_some();
+                let can_block = self.hands.kernel.is_some();
                 let said = desk::answer(&mut self.engine, now, command, can_block, |engine| {
-                    perform(engine, &mut self.kernel, &mut self.out, &mut self.complaints, now);
+                    perform(engine, &mut self.hands, &mut self.out, &mut self.complaints, now);
                 });
                 // A client that has gone away in between has no use for it.
                 drop(answer.send(said));
@@ -322,7 +340,7 @@ impl Guard {
             }
             Order::Compare(listed, held) => {
                 if !held.is_intact
-                    && let Some(kernel) = &mut self.kernel
+                    && let Some(kernel) = &mut self.hands.kernel
                 {
                     // Even without bans: the next one must not go into a set that no rule asks.
                     kernel.distrust();
@@ -330,25 +348,51 @@ impl Guard {
                         self.complaints.table = complaint(kernel.make());
                     }
                 }
-                self.engine.compare(now, listed, &bans_of(&held));
+                let mut held = bans_of(&held);
+                held.extend(self.held_elsewhere(now));
+                self.engine.compare(now, listed, &held);
+            }
+            Order::Answered(prefix, answer) => self.engine.enforced(now, &[(prefix, answer)]),
+            Order::GiveUp(prefix) => self.engine.give_up(now, prefix),
+            Order::Rearm(sources) => {
+                for source in sources {
+                    self.engine.rearm(now, source);
+                }
             }
             Order::Saved(changes, is_kept) => {
                 self.is_saving = false;
                 self.engine.saved(&changes, is_kept);
                 self.save_not_before = if is_kept { now.mono } else { now.mono + SAVE_AGAIN };
             }
-            Order::Configure(settings) => self.engine.reconfigure(now, *settings),
+            Order::Configure(settings, responses) => {
+                if let (Some(errands), Some(responses)) = (&mut self.hands.errands, responses) {
+                    errands.responses = *responses;
+                }
+                self.engine.reconfigure(now, *settings);
+            }
             // Whoever asked may have gone away.
             Order::Vitals(answer) => drop(answer.send(self.vitals())),
             Order::NewDay => self.engine.forget_observed(),
             Order::Stop { .. } => {}
         }
-        if self.engine.mode() == Mode::Enforce
-            && let Some(kernel) = &mut self.kernel
-        {
-            self.complaints.table = complaint(kernel.prepare());
+        if self.engine.mode() == Mode::Enforce {
+            self.complaints.table = complaint(self.hands.prepare());
         }
         self.perform(now);
+    }
+
+    /// What shuts these out is no set of ours, so that no listing can show it.
+    fn held_elsewhere(&self, now: Now) -> Vec<Held> {
+        if self.hands.errands.is_none() {
+            return Vec::new();
+        }
+        let bans = self.engine.bans(now, None, usize::MAX).into_iter();
+        let is_elsewhere = |ban: &Ban| {
+            matches!(ban.state, BanState::InForce | BanState::Unsaved)
+                && !self.hands.is_for_kernel(&ban.prefix, &ban.cause)
+        };
+        let remaining = |prefix: &Prefix| self.engine.remaining(now, prefix).flatten();
+        bans.filter(is_elsewhere).map(|ban| (ban.prefix, remaining(&ban.prefix))).collect()
     }
 
     fn set_filter(&mut self) {
@@ -397,35 +441,22 @@ impl Guard {
 }
 
 /// Carries out what the engine has decided, and tells it how that went.
-fn perform(
-    engine: &mut Engine,
-    kernel: &mut Option<Kernel>,
-    out: &mut Out,
-    complaints: &mut Complaints,
-    now: Now,
-) {
+fn perform(engine: &mut Engine, hands: &mut Hands, out: &mut Out, complaints: &mut Complaints, now: Now) {
     while let Some(action) = engine.poll_action() {
         let refused = match action {
             Action::Enforce(blocks) => {
-                let answers = match kernel {
-                    Some(kernel) => kernel.enforce(&blocks),
-                    None => {
-                        let no_right = || Err(super::NO_RIGHT_TO_BLOCK.to_owned());
-                        blocks.iter().map(|block| (block.prefix(), no_right())).collect()
-                    }
-                };
+                let answers = hands.enforce(engine, now, &blocks);
                 complaints.bans = answers.iter().find_map(|(_, answer)| answer.as_ref().err().cloned());
                 engine.enforced(now, &answers);
                 continue;
             }
             Action::Release(prefixes) => {
-                complaints.releases = kernel.as_mut().and_then(|kernel| complaint(kernel.release(&prefixes)));
+                complaints.releases = hands.release(&prefixes).err();
                 engine.released(now, &prefixes, complaints.releases.is_none());
                 &complaints.releases
             }
             Action::Allow(allowances) => {
-                complaints.allowances =
-                    kernel.as_mut().and_then(|kernel| complaint(kernel.allow(&allowances)));
+                complaints.allowances = complaint(hands.allow(&allowances));
                 engine.allowed(now, complaints.allowances.is_none());
                 &complaints.allowances
             }

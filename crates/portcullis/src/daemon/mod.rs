@@ -3,18 +3,25 @@
 
 pub mod background;
 mod desk;
+mod errands;
 pub mod guard;
 pub mod host;
+mod journal;
 mod mute;
+mod output;
 mod peers;
+pub mod persona;
 pub mod pid_file;
 pub mod plan;
 mod slow;
 mod status;
 pub mod surroundings;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
+use std::net::IpAddr;
 use std::thread;
 
 use portcullis_core::engine::{Engine, View};
@@ -29,18 +36,23 @@ use tokio::sync::{mpsc, watch};
 
 use crate::capture::{Eyes, EyesError};
 use crate::causes;
+use crate::cli::portsentry::{self, PortsentryArguments};
 use crate::cli::run::RunArguments;
+use crate::config::portsentry::Dialect;
 use crate::control::access::Access;
 use crate::control::server::{Limits, Server};
 use crate::exit::Exit;
 use crate::record::Start;
-use crate::record::log::{Log, Style};
-use crate::record::store::{FILE_NAME, Store, StoreError, Stored};
+use crate::record::store::{Store, StoreError, Stored};
+use crate::respond::hands::Hands;
 use crate::respond::nftables::{Kernel, bans_of};
+use background::Ready;
 use guard::Guard;
 use host::KernelHost;
-use plan::{ModeBy, Plan};
-use slow::{Ears, Output, Slow};
+use output::Output;
+use pid_file::PidFile;
+use plan::{ModeBy, Plan, Started};
+use slow::{Ears, Ended, Slow};
 
 /// Our table in the kernel.
 pub const TABLE: &str = "portcullis";
@@ -55,11 +67,56 @@ const REPORTS: usize = 8192;
 /// Runs until it is told to end.
 #[must_use]
 pub fn run(arguments: RunArguments) -> Exit {
-    match start(arguments) {
-        Ok(exit) => exit,
+    match start(Started::Run(arguments), None) {
+        Ok(Ended::Signal(_)) => Exit::Done,
+        Ok(Ended::Fault) => Exit::Failed,
         Err(NotStarted { exit, why }) => {
             slow::complain(&why);
             exit
+        }
+    }
+}
+
+/// Runs as PortSentry did, until it is told to end; `words` are those behind the program's name. Returns the exit code
+/// that PortSentry had.
+#[must_use]
+pub fn run_portsentry(arguments: PortsentryArguments, words: &[OsString]) -> u8 {
+    let failed = match arguments.dialect {
+        Dialect::One => portsentry::FAILED_ONE,
+        Dialect::Two => portsentry::FAILED_TWO,
+    };
+    if !rustix::process::geteuid().is_root() {
+        println!("{}", portsentry::NOT_ROOT);
+        return failed;
+    }
+    if arguments.is_background && !arguments.is_background_child {
+        return background::start_in_background(words, failed);
+    }
+    let ready = match arguments.is_background_child {
+        true => Ready::in_background(),
+        false => Ready::in_foreground(),
+    };
+    // Gone with the process, whatever ended it in order.
+    let _pid_file = match arguments.pid_file.as_deref().map(PidFile::write).transpose() {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("portsentry: the pid file could not be written: {error}");
+            return failed;
+        }
+    };
+    let dialect = arguments.dialect;
+    let to_syslog = arguments.logs_to_syslog;
+    let ended = ready
+        .map_err(|error| NotStarted::failed("it could not go its own way", error))
+        .and_then(|ready| start(Started::Portsentry(Box::new(arguments)), Some(ready)));
+    match (ended, dialect) {
+        // 1.x ended with the number of the signal, 2.x with 0 (measured).
+        (Ok(Ended::Signal(signal)), Dialect::One) => u8::try_from(signal.as_raw_value()).unwrap_or(failed),
+        (Ok(Ended::Signal(_)), Dialect::Two) => 0,
+        (Ok(Ended::Fault), _) => failed,
+        (Err(NotStarted { why, .. }), _) => {
+            journal::last_words(dialect, to_syslog, &why);
+            failed
         }
     }
 }
@@ -76,17 +133,18 @@ impl NotStarted {
     }
 }
 
-fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
-    let plan = Plan::read(&arguments)
+fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
+    let plan = Plan::read(&started)
         .map_err(|faults| NotStarted { exit: Exit::ConfigurationInvalid, why: faults.to_string() })?;
-    let output = match arguments.json {
-        true => Output::Json(Log::live(io::stdout(), Style::Json)),
-        false => Output::People(Log::live(io::stderr(), Style::for_people(io::stderr()))),
-    };
+    let mut output = Output::of(&started, &plan)
+        .map_err(|error| NotStarted::failed("the journal could not be opened", error))?;
     let mut faults = Vec::new();
 
     let look = surroundings::look(&plan.config)
         .map_err(|error| NotStarted::failed("interfaces and addresses could not be read", error))?;
+    if let Some(persona) = &plan.persona {
+        faults.extend(persona.refresh_ignore_file(&look.surroundings));
+    }
     let eyes = Eyes::open(&plan.config, &look.filter).map_err(|error| NotStarted {
         exit: match error {
             EyesError::NotPermitted => Exit::NotPermitted,
@@ -94,7 +152,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         },
         why: causes::said(&error),
     })?;
-    let kernel = packet_filter();
+    let kernel = packet_filter(&plan.names.table);
     let (access, complaints) = Access::of(&plan.config.control);
     let server = Server::bind(&plan.config.control.socket, &access)
         .map_err(|error| NotStarted::failed("the control socket could not be opened", error))?;
@@ -103,7 +161,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
 
     // The store is behind the socket's lock: two instances never write the same one.
     let (mut store, mut stored) = (None, Stored::default());
-    let read = Store::open(&plan.config.record.state.join(FILE_NAME)).and_then(|mut opened| {
+    let read = Store::open(&plan.names.store).and_then(|mut opened| {
         faults.extend(opened.warning.take());
         stored = opened.store.load(clock::now().wall)?;
         store = Some(opened.store);
@@ -138,18 +196,25 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
     let mut engine = Engine::new(plan.settings(mode.0), View::Live, secret()?);
     let since = clock::now();
     engine.surround(since, look.surroundings.clone());
-    let bans = restore(&mut engine, &mut kernel, &stored, mode, &mut faults);
+    let (errands, errands_of_guard) =
+        plan.persona.as_ref().map(|own| own.errands(&plan.names, &stored)).unzip();
+    let before = output.journal().map(|own| own.blocked_before(clock::now())).unwrap_or_default();
+    let bans = restore(&mut engine, &mut kernel, &plan, &stored, &before, mode, &mut faults);
+    if let Some(journal) = output.journal() {
+        journal.begin_pending(&engine, since);
+    }
 
+    let hands = Hands { kernel, errands: errands_of_guard };
     let engine_name = eyes.name();
     let (reports_to, reports) = mpsc::channel(REPORTS);
-    let our_port = kernel.as_ref().map(Kernel::port);
-    let (mut guard, orders) = Guard::new(eyes, look.filter.clone(), engine, host, kernel, reports_to)
+    let our_port = hands.kernel.as_ref().map(Kernel::port);
+    let (mut guard, orders) = Guard::new(eyes, look.filter.clone(), engine, host, hands, reports_to)
         .map_err(|error| NotStarted::failed("the packet loop could not be made", error))?;
     // Before anybody listens for events: the kernel would write one for each restored ban. What is changed in
     // between shows at the first comparison, which comes at once.
     guard.begin(clock::now());
     let monitor = our_port.map(|port| {
-        let mut monitor = Monitor::open(TABLE)?;
+        let mut monitor = Monitor::open(&plan.names.table)?;
         monitor.disregard(port)?;
         Ok(monitor)
     });
@@ -161,7 +226,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         monitor: monitor.transpose().map_err(netlink)?,
         watch: Watch::open().map_err(netlink)?,
     };
-    let listing = our_port.map(|_| Nftables::open(TABLE)).transpose().map_err(netlink)?;
+    let listing = our_port.map(|_| Nftables::open(&plan.names.table)).transpose().map_err(netlink)?;
 
     let start = Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -172,7 +237,7 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         bans,
     };
     let slow = Slow {
-        arguments,
+        started,
         plan,
         mode,
         look,
@@ -187,6 +252,8 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         engine: engine_name,
         dropped: 0,
         yesterday: status::Counted::default(),
+        errands,
+        ready,
     };
 
     let fast = thread::Builder::new()
@@ -197,13 +264,13 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
         .enable_all()
         .build()
         .map_err(|error| NotStarted::failed("the slow path could not be started", error))?;
-    let exit = runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tokio::spawn(server.serve(desk, access_of_server, Limits::default()));
         slow.run(ears, start).await
     });
-    let exit = exit.map_err(|error| NotStarted::failed("the slow path ended", error))?;
+    let ended = ended.map_err(|error| NotStarted::failed("the slow path ended", error))?;
     match fast.join() {
-        Ok(Ok(())) => Ok(exit),
+        Ok(Ok(())) => Ok(ended),
         Ok(Err(error)) => Err(NotStarted::failed("waiting for packets failed", error)),
         Err(_) => {
             let why = "the packet loop ended: it panicked; please report this".to_owned();
@@ -214,12 +281,12 @@ fn start(arguments: RunArguments) -> Result<Exit, NotStarted> {
 
 /// The kernel's packet filter, if there is one and we may change it. Capabilities alone do not tell: those of a user
 /// namespace may not hold for the network that we are in.
-fn packet_filter() -> Result<Kernel, NotStarted> {
+fn packet_filter(table: &str) -> Result<Kernel, NotStarted> {
     let no_right = || NotStarted { exit: Exit::NotPermitted, why: NO_RIGHT_TO_BLOCK.to_owned() };
     if !capabilities::has(Capability::NetAdmin).unwrap_or(false) {
         return Err(no_right());
     }
-    let opened = Kernel::open(TABLE).and_then(|mut kernel| kernel.counters().map(|_| kernel));
+    let opened = Kernel::open(table).and_then(|mut kernel| kernel.counters().map(|_| kernel));
     opened.map_err(|error| match error.is_permission() {
         true => no_right(),
         false => NotStarted::failed("nothing can be blocked: the kernel's nftables do not answer", error),
@@ -231,7 +298,9 @@ fn packet_filter() -> Result<Kernel, NotStarted> {
 fn restore(
     engine: &mut Engine,
     kernel: &mut Option<Kernel>,
+    plan: &Plan,
     stored: &Stored,
+    before: &BTreeSet<IpAddr>,
     mode: (Mode, ModeBy),
     faults: &mut Vec<String>,
 ) -> u64 {
@@ -240,14 +309,16 @@ fn restore(
         match kernel.held() {
             Ok(found) => {
                 held = bans_of(&found);
+                let is_used = plan.persona.as_ref().is_none_or(|own| own.responses.may_use_set());
                 // Who only observes, and has nothing in force, finds his machine unchanged.
-                if (mode.0 == Mode::Enforce || !held.is_empty())
+                if ((mode.0 == Mode::Enforce && is_used) || !held.is_empty())
                     && let Err(error) = kernel.make()
                 {
                     faults.push(format!(
                         "the table could not be made: {}; if something else stands there under its name, take it \
-                         away: nft delete table inet {TABLE}",
-                        causes::said(&error)
+                         away: nft delete table inet {}",
+                        causes::said(&error),
+                        plan.names.table
                     ));
                 }
             }
@@ -257,6 +328,9 @@ fn restore(
         }
     }
     let now = clock::now();
+    if let Some(persona) = &plan.persona {
+        held = persona.in_force(held, stored, before, now);
+    }
     engine.restore(now, &stored.bans, &stored.past, &held, stored.next_id);
     for (prefix, until) in &stored.allowances {
         restore_allowance(engine, now, *prefix, *until, faults);

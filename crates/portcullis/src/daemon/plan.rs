@@ -7,11 +7,32 @@ use portcullis_core::event::Mode;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 
+use super::persona::Persona;
+use crate::cli::portsentry::PortsentryArguments;
 use crate::cli::run::RunArguments;
 use crate::config::{Config, Faults, Trigger, load, standard_files};
+use crate::record::store::FILE_NAME;
 
 /// Where the configuration stands if nobody says otherwise.
 pub const DIRECTORY: &str = "/etc/portcullis";
+
+/// As what the program was started.
+#[derive(Debug)]
+pub enum Started {
+    /// As itself.
+    Run(RunArguments),
+    /// As PortSentry.
+    Portsentry(Box<PortsentryArguments>),
+}
+
+/// What is one running program's own, so that several never fight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The table in the kernel.
+    pub table: String,
+    /// The file of the store.
+    pub store: PathBuf,
+}
 
 /// The plan.
 #[derive(Clone, Debug)]
@@ -22,6 +43,10 @@ pub struct Plan {
     pub files: Vec<PathBuf>,
     /// The mode that the command line asks for.
     pub mode_of_run: Option<Mode>,
+    /// What is this program's own.
+    pub names: Names,
+    /// What goes another way because the program was started as PortSentry.
+    pub persona: Option<Persona>,
 }
 
 /// Who determined the mode.
@@ -55,7 +80,14 @@ impl Plan {
     ///
     /// # Errors
     /// Every fault in it.
-    pub fn read(arguments: &RunArguments) -> Result<Plan, Faults> {
+    pub fn read(started: &Started) -> Result<Plan, Faults> {
+        match started {
+            Started::Run(arguments) => Plan::native(arguments),
+            Started::Portsentry(arguments) => Persona::plan(arguments),
+        }
+    }
+
+    fn native(arguments: &RunArguments) -> Result<Plan, Faults> {
         let files = match &arguments.config {
             Some(file) => vec![file.clone()],
             None => standard_files(Path::new(DIRECTORY))?,
@@ -73,7 +105,9 @@ impl Plan {
         if let Some(socket) = arguments.socket() {
             config.control.socket = socket;
         }
-        Ok(Plan { config, files, mode_of_run: arguments.mode() })
+        let store = config.record.state.join(FILE_NAME);
+        let names = Names { table: super::TABLE.to_owned(), store };
+        Ok(Plan { config, files, mode_of_run: arguments.mode(), names, persona: None })
     }
 
     /// The mode, given what was last said by hand, and who determined it.
@@ -90,7 +124,8 @@ impl Plan {
     /// What the engine is told.
     #[must_use]
     pub fn settings(&self, mode: Mode) -> Settings {
-        settings(&self.config, mode)
+        let singly = self.persona.as_ref().map(Persona::judging);
+        Settings { singly, ..settings(&self.config, mode) }
     }
 
     /// The configuration's name for people; `None` with the built-in defaults.

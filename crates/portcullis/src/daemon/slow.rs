@@ -1,11 +1,15 @@
 //! The slow path: the log, the store, the control socket, and what the kernel announces. One thread, one runtime; it
 //! may wait, since the fast path never waits for it.
 
-use std::io::{self, Stderr, Stdout, Write};
+mod persona;
+
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use portcullis_core::event::{Mode, Record};
+use portcullis_core::event::Mode;
+use portcullis_core::ledger::Change;
+
 use portcullis_core::time::Mono;
 use portcullis_sys::clock;
 use portcullis_sys::netlink::NetlinkError;
@@ -17,20 +21,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use self::persona::next_errand;
+use super::background::Ready;
+use super::errands::Errands;
 use super::guard::{Order, Orders, Report, Vitals};
-use super::plan::{ModeBy, Plan};
+use super::output::Output;
+use super::persona::Persona;
+use super::plan::{ModeBy, Plan, Started};
 use super::status::Counted;
 use super::surroundings::{self, Look};
 use super::{peers, status};
 use crate::causes;
-use crate::cli::run::RunArguments;
 use crate::control::access::Access;
 use crate::control::{Answer, Asked, Command, Outcome};
 use crate::exit::Exit;
-use crate::record::log::Log;
 use crate::record::store::{Changes, ModeByHand, Store};
 use crate::record::words::plural;
-use crate::record::{LogEvent, Start, Told};
+use crate::record::{Start, Told};
 
 /// Whether our table is whole is looked at this often, beside each time that the kernel announces a change.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -44,47 +51,13 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// The line about what would have been banned comes this often.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Where the log goes.
-pub enum Output {
-    /// For people.
-    People(Log<Stderr>),
-    /// As JSON.
-    Json(Log<Stdout>),
-}
-
-impl Output {
-    /// Tells an event; a log that cannot be written (a closed pipe) must not stop the guard, so the fault is dropped.
-    pub fn tell(&mut self, told: Told) {
-        let now = clock::now();
-        self.event(now.mono, &LogEvent { time: now.wall, told });
-    }
-
-    fn record(&mut self, record: Record) {
-        self.event(clock::now().mono, &LogEvent::from(record));
-    }
-
-    fn event(&mut self, now: Mono, event: &LogEvent) {
-        let told = match self {
-            Output::People(log) => log.tell(now, event),
-            Output::Json(log) => log.tell(now, event),
-        };
-        drop(told);
-    }
-
-    fn catch_up(&mut self) {
-        let now = clock::now();
-        let told = match self {
-            Output::People(log) => log.catch_up(now.mono, now.wall),
-            Output::Json(log) => log.catch_up(now.mono, now.wall),
-        };
-        drop(told);
-    }
-}
+/// What errands have done goes into the store in pieces of this many sources.
+const EFFECTS: usize = 4096;
 
 /// Everything that the slow path owns.
 pub struct Slow {
     /// As the process was started.
-    pub arguments: RunArguments,
+    pub started: Started,
     /// What it is to do.
     pub plan: Plan,
     /// The mode in force, and who determined it.
@@ -113,6 +86,19 @@ pub struct Slow {
     pub dropped: u64,
     /// What had been counted when the last day was over.
     pub yesterday: Counted,
+    /// A persona's responses.
+    pub errands: Option<Errands>,
+    /// To be told when everything is watched.
+    pub ready: Option<Ready>,
+}
+
+/// Why the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to, by this signal.
+    Signal(SignalKind),
+    /// A part of it has ended by itself.
+    Fault,
 }
 
 /// What the slow path listens to.
@@ -132,13 +118,17 @@ impl Slow {
     ///
     /// # Errors
     /// What the system said when something could not be waited on.
-    pub async fn run(mut self, mut ears: Ears, start: Start) -> io::Result<Exit> {
+    pub async fn run(mut self, mut ears: Ears, start: Start) -> io::Result<Ended> {
         let mut monitor = ears.monitor.map(Ear::new).transpose()?;
         let mut watch = Ear::new(ears.watch)?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         // From here on a signal ends it in order; whoever reads this may send one.
+        if let (Some(journal), Some(persona)) = (self.output.journal(), &self.plan.persona) {
+            let watch = &self.plan.config.watch;
+            journal.begin(persona, &watch.tcp, &watch.udp, clock::now());
+        }
         self.output.tell(Told::Start(start));
         for why in &self.faults {
             self.output.tell(Told::Fault { why: why.clone(), mend: String::new() });
@@ -153,20 +143,25 @@ impl Slow {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tell_service_manager(&[NotifyState::Ready]);
-        let why = loop {
+        if let Some(ready) = self.ready.take()
+            && let Err(error) = ready.ready()
+        {
+            self.fault(&format!("the terminal could not be let go of: {error}"), "");
+        }
+        let (ended, why) = loop {
             tokio::select! {
-                _ = terminate.recv() => break "SIGTERM",
-                _ = interrupt.recv() => break "SIGINT",
+                _ = terminate.recv() => break (Ended::Signal(SignalKind::terminate()), "SIGTERM"),
+                _ = interrupt.recv() => break (Ended::Signal(SignalKind::interrupt()), "SIGINT"),
                 _ = hangup.recv() => { self.reload().await; }
                 asked = ears.asked.recv() => match asked {
                     Some(asked) => self.answer(asked).await,
-                    None => break "the control socket has ended",
+                    None => break (Ended::Fault, "the control socket has ended"),
                 },
                 report = ears.reports.recv() => match report {
                     Some(report) => self.take(report),
                     None => {
                         self.fault("the packet loop has ended", "start portcullis again, and report this");
-                        return Ok(Exit::Failed);
+                        return Ok(Ended::Fault);
                     }
                 },
                 changed = announced(monitor.as_mut(), Monitor::drain) => {
@@ -188,12 +183,14 @@ impl Slow {
                 () = at(look_at) => { look_at = None; self.look(); }
                 _ = look.tick() => { self.look(); self.check_table(); self.tell_of_drops().await; }
                 _ = compare.tick() => self.compare(),
-                _ = second.tick() => self.output.catch_up(),
+                done = next_errand(self.errands.as_mut()) => self.finish(done),
+                () = at_mono(self.output.due()) => self.output.catch_up(),
+                _ = second.tick() => self.every_second(),
                 _ = day.tick() => self.tell_of_the_day().await,
             }
         };
         self.stop(why, &mut ears.reports).await;
-        Ok(Exit::Done)
+        Ok(ended)
     }
 
     fn take(&mut self, report: Report) {
@@ -201,10 +198,22 @@ impl Slow {
             Report::Record(record) => self.output.record(record),
             Report::Doubt => self.compare(),
             Report::Save(changes, next_id) => {
-                let is_kept = self.save(&Changes { ledger: &changes, next_id, ..Changes::default() });
+                let is_kept = self.save_all(&changes, next_id);
                 self.give(Order::Saved(changes, is_kept));
             }
         }
+    }
+
+    /// Gives the ledger's changes to the store, and with them what errands have done.
+    fn save_all(&mut self, ledger: &[Change], next_id: u64) -> bool {
+        let effects = self.errands.as_mut().map(|errands| errands.changes(EFFECTS)).unwrap_or_default();
+        let is_kept = self.save(&Changes { ledger, effects: &effects, next_id, ..Changes::default() });
+        if let Some(errands) = &mut self.errands
+            && !is_kept
+        {
+            errands.not_saved(&effects);
+        }
+        is_kept
     }
 
     /// Gives changes to the store; a complaint is told once, and once when it is over.
@@ -260,6 +269,10 @@ impl Slow {
             Ok(look) => {
                 self.give(Order::Surround(look.surroundings.clone(), look.filter.clone()));
                 self.look = look;
+                let refresh = |own: &Persona| own.refresh_ignore_file(&self.look.surroundings);
+                for fault in self.plan.persona.as_ref().map(refresh).unwrap_or_default() {
+                    self.fault(&fault, "");
+                }
             }
             Err(error) => self.fault(
                 &format!("interfaces and addresses could not be read: {}", causes::said(&error)),
@@ -283,6 +296,7 @@ impl Slow {
     async fn ask(&mut self, command: Command, by: String) -> Answer {
         let is_allowing = matches!(command, Command::Allow { .. } | Command::Disallow(_));
         let answer = self.fast(command).await;
+        let answer = self.with_what_is_left_to_undo(answer).await;
         if is_allowing && let Answer::Allowances(allowances) = self.fast(Command::Allowances).await {
             self.save(&Changes { allowances: Some(&allowances), ..Changes::default() });
         }
@@ -315,7 +329,10 @@ impl Slow {
     /// Reads the configuration anew: wholly, or not at all. What was said by hand about the mode ends with it.
     async fn reload(&mut self) -> Answer {
         tell_service_manager(&[NotifyState::Reloading]);
-        let answer = match Plan::read(&self.arguments).map_err(|faults| faults.to_string()).and_then(|plan| {
+        if let Some(journal) = self.output.journal() {
+            journal.reopen();
+        }
+        let answer = match Plan::read(&self.started).map_err(|faults| faults.to_string()).and_then(|plan| {
             let look = surroundings::look(&plan.config).map_err(|error| causes::said(&error))?;
             Ok((plan, look))
         }) {
@@ -358,7 +375,10 @@ impl Slow {
             });
         }
         self.save(&Changes { mode: Some(None), ..Changes::default() });
-        self.give(Order::Configure(Box::new(plan.settings(mode))));
+        self.give(Order::configure(&plan, mode));
+        if let (Some(errands), Some(persona)) = (&mut self.errands, &plan.persona) {
+            errands.set_responses(persona.responses.clone());
+        }
         self.give(Order::Surround(look.surroundings.clone(), look.filter.clone()));
         let (access, complaints) = Access::of(&plan.config.control);
         self.access.send_replace(access);
@@ -422,13 +442,14 @@ impl Slow {
             match report {
                 Report::Record(record) => self.output.record(record),
                 Report::Save(changes, next_id) => {
-                    self.save(&Changes { ledger: &changes, next_id, ..Changes::default() });
+                    self.save_all(&changes, next_id);
                 }
                 Report::Doubt => {}
             }
         }
+        self.end_errands().await;
         if let Ok((changes, next_id)) = last {
-            self.save(&Changes { ledger: &changes, next_id, ..Changes::default() });
+            self.save_all(&changes, next_id);
         }
         let mut why = why.to_owned();
         if keep_bans && bans > 0 {
@@ -436,7 +457,7 @@ impl Slow {
                 "; {bans} {} in the kernel until {} end; to take all away: nft delete table inet {}",
                 plural(bans as u64, "ban stays", "bans stay"),
                 plural(bans as u64, "its", "their"),
-                super::TABLE
+                self.plan.names.table
             ));
         }
         self.output.tell(Told::Stop { why });
@@ -494,6 +515,11 @@ async fn announced<T, C>(
     let mut ready = ear.ready.readable().await?;
     ready.clear_ready();
     drain(&mut ear.socket).map_err(io::Error::other)
+}
+
+async fn at_mono(moment: Option<Mono>) {
+    let wait = moment.map(|moment| Instant::now() + moment.since(clock::now().mono));
+    at(wait).await;
 }
 
 async fn at(instant: Option<Instant>) {

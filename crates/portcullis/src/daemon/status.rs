@@ -43,6 +43,7 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         would_have_banned: observed.map(|(sources, _)| sources),
         would_have_banned_peers: observed.map(|(_, peers)| peers),
         records_left_out: vitals.left_out,
+        others: Vec::new(),
         faults: faults(slow, vitals),
     }
 }

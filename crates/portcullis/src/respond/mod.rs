@@ -4,6 +4,8 @@
 
 pub mod command;
 pub mod effects;
+pub mod hands;
 pub mod hosts_deny;
 pub mod nftables;
+pub mod responses;
 pub mod undo;

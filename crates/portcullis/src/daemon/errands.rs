@@ -1,0 +1,386 @@
+//! A persona's errands: responses by command and file, run beside the packet loop, a few at once, each source's in
+//! order. What has been done is remembered, so that a second try does only what is left and `unban` can undo it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_core::net::{Prefix, Protocol};
+use portcullis_core::time::Mono;
+use portcullis_sys::clock;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::causes;
+use crate::record::portsentry::{Step, StepDone};
+use crate::respond::command::{self, Limits};
+use crate::respond::effects::Effects;
+use crate::respond::hands::Errand;
+use crate::respond::hosts_deny::HostsDeny;
+use crate::respond::responses::{Response, Responses};
+use crate::respond::undo;
+
+/// Sources whose commands run at the same time.
+const AT_ONCE: usize = 8;
+
+/// A response that failed so often is given up; the source's next event begins anew, but not before [`REST`].
+const TRIES: u32 = 5;
+
+/// How long nothing is tried for a source that was given up.
+const REST: Duration = Duration::from_secs(60);
+
+/// Sources given up lately that are remembered; of more, the first are forgotten.
+const GIVEN_UP_KEPT: usize = 10_000;
+
+/// What came of an errand.
+#[derive(Debug)]
+pub enum Done {
+    /// Responses were tried.
+    Responded {
+        /// For whom.
+        prefix: Prefix,
+        /// The event's transport.
+        protocol: Protocol,
+        /// The event's port.
+        port: u16,
+        /// What was done, in order; steps that an earlier try had done are not told again.
+        steps: Vec<StepDone>,
+        /// How it stands now.
+        standing: Standing,
+    },
+    /// What had been done was undone.
+    Undone {
+        /// For whom.
+        prefix: Prefix,
+        /// What could not be undone, one sentence each: what a person has to do.
+        left: Vec<String>,
+    },
+}
+
+/// How a source's block stands after a try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Everything is done, or (with a reason) as much as will ever be, and it is shut out.
+    InForce(Option<String>),
+    /// Something failed; the ledger asks again.
+    Again(String),
+    /// Nothing shuts it out, and that is not tried again by itself.
+    GivenUp(String),
+}
+
+/// The errands of one persona.
+pub struct Errands {
+    responses: Responses,
+    hosts_deny: Arc<HostsDeny>,
+    set: String,
+    limits: Limits,
+    boot: String,
+    effects: HashMap<Prefix, Effects>,
+    /// Changed since they were last taken for the store.
+    unsaved: HashSet<Prefix>,
+    failures: HashMap<Prefix, u32>,
+    given_up: HashMap<IpAddr, Mono>,
+    given_up_in_order: VecDeque<IpAddr>,
+    queue: mpsc::Receiver<Errand>,
+    /// Under way now.
+    busy: HashSet<Prefix>,
+    /// Waiting for an errand about the same source to end.
+    after: VecDeque<Errand>,
+    /// Of these, the ones that wait no longer.
+    ready: VecDeque<Errand>,
+    running: JoinSet<Finished>,
+}
+
+enum Finished {
+    Responded { prefix: Prefix, protocol: Protocol, port: u16, steps: Vec<StepDone>, effects: Effects },
+    Undone { prefix: Prefix, left: Vec<String> },
+}
+
+impl Errands {
+    /// Errands that are fetched from `queue`; `effects` is what an earlier run has done, `set` the name of our own
+    /// set, `boot` the kernel's name of this boot.
+    #[must_use]
+    pub fn new(
+        responses: Responses,
+        hosts_deny: HostsDeny,
+        set: String,
+        boot: String,
+        effects: HashMap<Prefix, Effects>,
+        queue: mpsc::Receiver<Errand>,
+    ) -> Errands {
+        Errands {
+            responses,
+            hosts_deny: Arc::new(hosts_deny),
+            set,
+            limits: Limits::default(),
+            boot,
+            effects,
+            unsaved: HashSet::new(),
+            failures: HashMap::new(),
+            given_up: HashMap::new(),
+            given_up_in_order: VecDeque::new(),
+            queue,
+            busy: HashSet::new(),
+            after: VecDeque::new(),
+            ready: VecDeque::new(),
+            running: JoinSet::new(),
+        }
+    }
+
+    /// The configuration has changed; errands under way end as they began.
+    pub fn set_responses(&mut self, responses: Responses) {
+        self.responses = responses;
+    }
+
+    /// The next errand that has ended. May be dropped and called again; nothing is lost.
+    pub async fn next(&mut self) -> Done {
+        loop {
+            while let Some(errand) = self.ready.pop_front() {
+                if let Some(done) = self.begin(errand) {
+                    return done;
+                }
+            }
+            tokio::select! {
+                Some(errand) = self.queue.recv(), if self.running.len() < AT_ONCE => {
+                    if let Some(done) = self.begin(errand) {
+                        return done;
+                    }
+                }
+                Some(finished) = self.running.join_next(), if !self.running.is_empty() => {
+                    match finished {
+                        Ok(finished) => return self.end(finished),
+                        // Only a panic of ours ends a task so; the source stays busy, and nothing is called done.
+                        Err(error) => std::panic::resume_unwind(error.into_panic()),
+                    }
+                }
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Whether an errand about `prefix` is under way or waits for one.
+    #[must_use]
+    pub fn is_busy_with(&self, prefix: &Prefix) -> bool {
+        self.busy.contains(prefix)
+    }
+
+    /// Whether any is under way.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// What has been done about `prefix`.
+    #[must_use]
+    pub fn effects(&self, prefix: &Prefix) -> Option<&Effects> {
+        self.effects.get(prefix)
+    }
+
+    /// Up to `limit` changes for the store; they count as taken. Give them back with [`Errands::not_saved`].
+    pub fn changes(&mut self, limit: usize) -> Vec<(Prefix, Option<Effects>)> {
+        let taken: Vec<Prefix> = self.unsaved.iter().take(limit).copied().collect();
+        let change = |prefix: Prefix| {
+            self.unsaved.remove(&prefix);
+            (prefix, self.effects.get(&prefix).cloned())
+        };
+        taken.into_iter().map(change).collect()
+    }
+
+    /// Whether the store lacks something.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    /// The store has not kept these.
+    pub fn not_saved(&mut self, changes: &[(Prefix, Option<Effects>)]) {
+        self.unsaved.extend(changes.iter().map(|(prefix, _)| *prefix));
+    }
+
+    fn begin(&mut self, errand: Errand) -> Option<Done> {
+        let (Errand::Respond { prefix, .. } | Errand::Undo(prefix)) = errand;
+        if self.busy.contains(&prefix) {
+            self.after.push_back(errand);
+            return None;
+        }
+        match errand {
+            Errand::Undo(prefix) => {
+                self.failures.remove(&prefix);
+                let Some(effects) = self.effects.remove(&prefix) else {
+                    return Some(Done::Undone { prefix, left: Vec::new() });
+                };
+                self.unsaved.insert(prefix);
+                let (hosts_deny, limits) = (Arc::clone(&self.hosts_deny), self.limits);
+                let is_here = effects.boot == self.boot;
+                self.running.spawn(async move {
+                    let left = undo_all(effects, is_here, &hosts_deny, &limits).await;
+                    Finished::Undone { prefix, left }
+                });
+            }
+            Errand::Respond { prefix, protocol, port } => {
+                if self.rests(prefix.address()) {
+                    let why = format!("it failed {TRIES} times; the next try is in a minute at most");
+                    let standing = Standing::GivenUp(why);
+                    return Some(Done::Responded { prefix, protocol, port, steps: Vec::new(), standing });
+                }
+                let effects = self.effects.get(&prefix).cloned().unwrap_or_default();
+                let responses = self.responses.about(protocol, prefix.address(), port);
+                let left = responses.into_iter().filter(|own| !own.is_done(&effects, &self.boot)).collect();
+                let (hosts_deny, limits) = (Arc::clone(&self.hosts_deny), self.limits);
+                let (set, boot) = (self.set.clone(), self.boot.clone());
+                self.running.spawn(async move {
+                    let mut effects = effects;
+                    let steps = respond(left, &mut effects, &boot, &set, &hosts_deny, &limits).await;
+                    Finished::Responded { prefix, protocol, port, steps, effects }
+                });
+            }
+        }
+        self.busy.insert(prefix);
+        None
+    }
+
+    fn end(&mut self, finished: Finished) -> Done {
+        let (Finished::Responded { prefix, .. } | Finished::Undone { prefix, .. }) = finished;
+        self.busy.remove(&prefix);
+        // What waited for this one begins before anything that came later; of several the first makes the others
+        // wait again.
+        let (about, after) = self.after.drain(..).partition(|errand| is_about(errand, &prefix));
+        self.after = after;
+        self.ready.extend::<VecDeque<Errand>>(about);
+        match finished {
+            Finished::Undone { prefix, left } => Done::Undone { prefix, left },
+            Finished::Responded { prefix, protocol, port, steps, effects } => {
+                if !effects.is_nothing() {
+                    self.effects.insert(prefix, effects);
+                    self.unsaved.insert(prefix);
+                }
+                let standing = self.standing(prefix, protocol, &steps);
+                Done::Responded { prefix, protocol, port, steps, standing }
+            }
+        }
+    }
+
+    fn standing(&mut self, prefix: Prefix, protocol: Protocol, steps: &[StepDone]) -> Standing {
+        let failed = steps.iter().find_map(|step| step.result.as_ref().err());
+        let Some(why) = failed.cloned() else {
+            self.failures.remove(&prefix);
+            return Standing::InForce(None);
+        };
+        let failures = self.failures.entry(prefix).or_default();
+        *failures += 1;
+        if *failures < TRIES {
+            return Standing::Again(why);
+        }
+        self.failures.remove(&prefix);
+        let effects = self.effects.get(&prefix).cloned().unwrap_or_default();
+        let done = self.responses.about(protocol, prefix.address(), 0);
+        let is_shut_out = done
+            .iter()
+            .any(|own| own.is_block() && (*own == Response::Set || own.is_done(&effects, &self.boot)));
+        if is_shut_out {
+            return Standing::InForce(Some(why));
+        }
+        self.rest(prefix.address());
+        Standing::GivenUp(why)
+    }
+
+    fn rests(&mut self, address: IpAddr) -> bool {
+        let now = clock::now().mono;
+        self.given_up.get(&address).is_some_and(|at| now.since(*at) < REST)
+    }
+
+    fn rest(&mut self, address: IpAddr) {
+        if self.given_up.insert(address, clock::now().mono).is_none() {
+            self.given_up_in_order.push_back(address);
+        }
+        if self.given_up_in_order.len() > GIVEN_UP_KEPT
+            && let Some(first) = self.given_up_in_order.pop_front()
+        {
+            self.given_up.remove(&first);
+        }
+    }
+}
+
+fn is_about(errand: &Errand, source: &Prefix) -> bool {
+    let (Errand::Respond { prefix, .. } | Errand::Undo(prefix)) = errand;
+    prefix == source
+}
+
+/// Does what is left, in order; a step that fails does not keep the others from being tried.
+async fn respond(
+    responses: Vec<Response>,
+    effects: &mut Effects,
+    boot: &str,
+    set: &str,
+    hosts_deny: &Arc<HostsDeny>,
+    limits: &Limits,
+) -> Vec<StepDone> {
+    let mut steps = Vec::new();
+    for response in responses {
+        let done = match response {
+            // The fast path has put it there before it handed out the errand.
+            Response::Set => StepDone { step: Step::Set, text: set.to_owned(), result: Ok(()) },
+            Response::HostsDeny(line) => {
+                let (file, text) = (Arc::clone(hosts_deny), line.clone());
+                let appended = tokio::task::spawn_blocking(move || file.append(&text)).await;
+                let result = match appended {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(error)) => Err(causes::said(&error)),
+                    Err(error) => Err(error.to_string()),
+                };
+                if result.is_ok() {
+                    effects.hosts_deny = Some(line.clone());
+                }
+                StepDone { step: Step::HostsDeny, text: line, result }
+            }
+            Response::Route(line) => {
+                let result = command::run(&line, limits).await.map_err(|error| causes::said(&error));
+                if result.is_ok() {
+                    effects.route = Some(line.clone());
+                    effects.boot = boot.to_owned();
+                }
+                StepDone { step: Step::Route, text: line, result }
+            }
+            Response::Run(line) => {
+                let result = command::run(&line, limits).await.map_err(|error| causes::said(&error));
+                effects.has_run |= result.is_ok();
+                StepDone { step: Step::Command, text: line, result }
+            }
+        };
+        steps.push(done);
+    }
+    steps
+}
+
+/// Undoes what can be undone; says what is left to a person.
+async fn undo_all(
+    effects: Effects,
+    is_of_this_boot: bool,
+    hosts_deny: &Arc<HostsDeny>,
+    limits: &Limits,
+) -> Vec<String> {
+    let mut left = Vec::new();
+    if let Some(line) = effects.hosts_deny {
+        let (file, text) = (Arc::clone(hosts_deny), line.clone());
+        let removed = tokio::task::spawn_blocking(move || file.remove(&text)).await;
+        let failed = match removed {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(causes::said(&error)),
+            Err(error) => Some(error.to_string()),
+        };
+        left.extend(failed.map(|why| format!("take the line \"{line}\" out of hosts.deny ({why})")));
+    }
+    // Of an earlier boot nothing is left that could be undone.
+    if let Some(route) = effects.route.filter(|_| is_of_this_boot) {
+        match undo::inverse(&route) {
+            None => left.push(format!("undo by hand what this command did: {route}")),
+            Some(inverse) => {
+                if let Err(error) = command::run(&inverse, limits).await {
+                    left.push(format!("run this: {inverse} ({})", causes::said(&error)));
+                }
+            }
+        }
+    }
+    left
+}

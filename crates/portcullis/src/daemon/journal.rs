@@ -1,0 +1,354 @@
+//! A persona's journal: what the engine and the errands tell, in the words and files of PortSentry.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use portcullis_core::engine::Engine;
+use portcullis_core::event::{BanState, Cause, Ending, Fate, Fault, Protection, What};
+use portcullis_core::net::{PortSet, Protocol};
+use portcullis_core::scan::Contact;
+use portcullis_core::time::{Mono, Now, Wall};
+use portcullis_sys::clock;
+
+use super::persona::Persona;
+use crate::cli::portsentry::SHUTTING_DOWN_TWO;
+use crate::config::portsentry::{Dialect, StartMode};
+use crate::escape::printable;
+use crate::record::portsentry::syslog::{SOCKET, Severity, Syslog};
+use crate::record::portsentry::{
+    Attack, AttackFate, Seen, Settings, Settled, StepDone, Voice, Writer, blocked_path, words,
+};
+use crate::record::{LogEvent, Told};
+
+/// Ports that the start names one by one; of more, a range is said instead.
+const NAMED: usize = 1024;
+
+/// The journal. 1.x wrote one blocked file a mode, so there is one writer a mode.
+#[derive(Debug)]
+pub struct Journal {
+    writers: Vec<Written>,
+    is_connect: bool,
+}
+
+#[derive(Debug)]
+struct Written {
+    /// `None` with 2.x, which has one for both transports.
+    mode: Option<StartMode>,
+    writer: Writer,
+    /// Who stands in the blocked file, as far as we know.
+    listed: BTreeSet<IpAddr>,
+}
+
+impl Journal {
+    /// Opens what `persona` writes to.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn open(persona: &Persona, now: Now) -> io::Result<Journal> {
+        let modes: Vec<Option<StartMode>> = match persona.arguments.dialect {
+            Dialect::One => persona.arguments.modes.iter().copied().map(Some).collect(),
+            Dialect::Two => vec![None],
+        };
+        let open = |mode: Option<StartMode>| {
+            let (writer, listed) = (Writer::new(settings(persona, mode), now)?, BTreeSet::new());
+            Ok(Written { mode, writer, listed })
+        };
+        let writers = modes.into_iter().map(open).collect::<io::Result<Vec<Written>>>()?;
+        Ok(Journal { writers, is_connect: persona.is_connect() })
+    }
+
+    /// Who stood in the blocked files at the start. A file that cannot be read is said, and holds nobody.
+    pub fn blocked_before(&mut self, now: Now) -> BTreeSet<IpAddr> {
+        let mut all = BTreeSet::new();
+        for own in &mut self.writers {
+            own.listed = own.read(now).unwrap_or_default();
+            all.extend(own.listed.iter().copied());
+        }
+        all
+    }
+
+    /// Tells one event of the program.
+    pub fn event(&mut self, event: &LogEvent, now: Now) {
+        match &event.told {
+            Told::Seen(What::Probe { contact, fate }) => self.attack(event.time, contact, *fate, now),
+            Told::Seen(What::Unban { prefix, why, .. }) if *why != Ending::GivenUp => {
+                self.forget(prefix.address(), now);
+            }
+            Told::Seen(What::Fault(Fault::NotEnforced { answer, .. })) => {
+                self.fault(&format!("a block is not in force: {answer}"), "", now);
+            }
+            Told::Seen(What::Fault(Fault::NotChanged { answer })) => self.fault(answer, "", now),
+            // What bans come to is told by their responses; the rest is for logs of the program itself.
+            Told::Seen(_) | Told::Start(_) | Told::LeftOut { .. } | Told::Summary(_) => {}
+            Told::Fault { why, mend } => self.fault(why, mend, now),
+            Told::Reload { changes } => {
+                for change in changes {
+                    self.say(&format!("adminalert: {}", printable(change)), now);
+                }
+            }
+            Told::Observe { by } => {
+                let by = printable(by);
+                self.say(&format!("adminalert: nobody is blocked from now on, as {by} said"), now);
+            }
+            Told::Enforce { by } => {
+                self.say(&format!("adminalert: blocking again, as {} said", printable(by)), now);
+            }
+            Told::Stop { .. } => self.farewell(now),
+        }
+    }
+
+    /// What the start says: the ports, what is odd about the files, and that everything is watched.
+    pub fn begin(&mut self, persona: &Persona, tcp: &PortSet, udp: &PortSet, now: Now) {
+        let (first, two) = (words::ONE_STARTING, persona.arguments.dialect == Dialect::Two);
+        if !two {
+            self.say(first, now);
+        }
+        for diagnostic in &persona.diagnostics {
+            let line = diagnostic.to_string();
+            self.say(&format!("adminalert: {}", one_line(&line)), now);
+        }
+        for remark in &persona.remarks {
+            self.say(&format!("adminalert: {}", printable(remark)), now);
+        }
+        for (protocol, ports) in [(Protocol::Tcp, tcp), (Protocol::Udp, udp)] {
+            if ports.count() > 0 {
+                self.begin_transport(persona, protocol, ports, now);
+            }
+        }
+        self.say(if two { words::TWO_READY } else { words::ONE_READY }, now);
+    }
+
+    fn begin_transport(&mut self, persona: &Persona, protocol: Protocol, ports: &PortSet, now: Now) {
+        let config = &persona.portsentry;
+        let mode = persona.mode(protocol);
+        if let Some(mode @ (StartMode::Atcp | StartMode::Audp)) = mode {
+            let (end, excluded) = match mode {
+                StartMode::Atcp => (config.advanced_ports_tcp, &config.advanced_exclude_tcp),
+                _ => (config.advanced_ports_udp, &config.advanced_exclude_udp),
+            };
+            self.say(&words::one_advanced(end), now);
+            for port in each(excluded).take(NAMED) {
+                self.say(&words::one_excludes(port), now);
+            }
+            if excluded.count() == 0 {
+                self.say("adminalert: Advanced mode will manually exclude no ports", now);
+            }
+            for port in each(excluded).take(NAMED) {
+                self.say(&words::one_ignored_port(mode, port), now);
+            }
+            return;
+        }
+        for port in each(ports).take(NAMED) {
+            match mode {
+                Some(mode) => {
+                    if let Some(line) = words::one_listening(mode, port) {
+                        self.say(&line, now);
+                    }
+                }
+                None if self.is_connect => self.say(&words::two_listening(protocol, port), now),
+                None => {}
+            }
+        }
+        if ports.count() > NAMED && mode.is_some() {
+            let more = ports.count() - NAMED;
+            self.say(&format!("adminalert: and {more} more {} ports", words::protocol(protocol)), now);
+        }
+    }
+
+    /// A response step was done or failed.
+    pub fn step(&mut self, protocol: Protocol, source: IpAddr, step: StepDone, now: Now) {
+        if let Some(own) = self.of(protocol) {
+            own.writer.step(source, step, now);
+        }
+    }
+
+    /// The responses for a source are done, or have failed for good.
+    pub fn settled(&mut self, source: IpAddr, protocol: Protocol, port: u16, outcome: Settled, now: Now) {
+        if let Some(own) = self.of(protocol) {
+            if outcome == Settled::Blocked {
+                own.listed.insert(source);
+            }
+            own.writer.settled(source, protocol, port, outcome, now);
+        }
+    }
+
+    /// Bans of an earlier run that are to be put in force first: nobody is called blocked before he is.
+    pub fn begin_pending(&mut self, engine: &Engine, now: Now) {
+        for ban in engine.bans(now, None, usize::MAX) {
+            if let (BanState::Pending, Cause::Probe { protocol, .. }) = (ban.state, ban.cause)
+                && let Some(own) = self.of(protocol)
+            {
+                own.writer.pending(ban.prefix.address());
+            }
+        }
+    }
+
+    /// Who was taken out of a blocked file by somebody else since the last call.
+    pub fn taken_out(&mut self, now: Now) -> Vec<IpAddr> {
+        let mut taken_out = Vec::new();
+        for own in &mut self.writers {
+            if own.writer.blocked_changed()
+                && let Some(listed) = own.read(now)
+            {
+                taken_out.extend(own.listed.difference(&listed).copied());
+                own.listed = listed;
+            }
+        }
+        taken_out
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Now) {
+        for own in &mut self.writers {
+            own.writer.tick(now);
+        }
+    }
+
+    /// When [`Journal::tick`] has something to do.
+    #[must_use]
+    pub fn due(&self) -> Option<Mono> {
+        self.writers.iter().filter_map(|own| own.writer.due()).min()
+    }
+
+    /// The files were rotated.
+    pub fn reopen(&mut self) {
+        for own in &mut self.writers {
+            own.writer.reopen();
+        }
+    }
+
+    /// A line of the program's own.
+    pub fn say(&mut self, text: &str, now: Now) {
+        if let Some(own) = self.writers.first_mut() {
+            own.writer.say(text, now);
+        }
+    }
+
+    /// Something is wrong that a person should know.
+    pub fn fault(&mut self, why: &str, mend: &str, now: Now) {
+        let mend = if mend.is_empty() { String::new() } else { format!("; to mend it: {mend}") };
+        self.say(&format!("adminalert: ERROR: {}", one_line(&format!("{why}{mend}"))), now);
+    }
+
+    /// The last words of every end.
+    pub fn farewell(&mut self, now: Now) {
+        if self.writers.iter().any(|own| own.mode.is_some()) {
+            self.say("securityalert: PortSentry is shutting down", now);
+            self.say("adminalert: PortSentry is shutting down", now);
+        } else {
+            self.say(SHUTTING_DOWN_TWO, now);
+        }
+    }
+
+    fn attack(&mut self, time: Wall, contact: &Contact, fate: Fate, now: Now) {
+        let protocol = contact.target.protocol;
+        let seen = match self.is_connect {
+            true => Seen::Connection,
+            false => Seen::Packet {
+                flags: contact.flags.0,
+                has_ip_options: contact.source.is_ipv4().then_some(contact.has_ip_options),
+            },
+        };
+        let fate = match fate {
+            Fate::Protected(Protection::Allowed | Protection::AllowedByHand) => AttackFate::Ignored,
+            Fate::Protected(_) => AttackFate::Local,
+            Fate::Counted => AttackFate::BelowTrigger,
+            Fate::OnlyTold { is_first } => AttackFate::LogOnly { is_first },
+            Fate::Blocked => AttackFate::Blocking,
+            Fate::BlockedBefore => AttackFate::AlreadyBlocked,
+        };
+        let Some(own) = self.of(protocol) else { return };
+        let fate = match fate {
+            // It stands in the file of an earlier run.
+            AttackFate::LogOnly { is_first: true } => {
+                AttackFate::LogOnly { is_first: own.listed.insert(contact.source) }
+            }
+            fate => fate,
+        };
+        let (source, port) = (contact.source, contact.target.port);
+        own.writer.attack(Attack { time, source, protocol, port, seen, fate }, now);
+    }
+
+    fn forget(&mut self, source: IpAddr, now: Now) {
+        let sources = BTreeSet::from([source]);
+        let mut faults = Vec::new();
+        for own in &mut self.writers {
+            own.listed.remove(&source);
+            if let Err(error) = own.writer.forget(&sources, now) {
+                faults.push(format!("{source} could not be taken out of the blocked file: {error}"));
+            }
+        }
+        for fault in faults {
+            self.fault(&fault, "take its line out by hand", now);
+        }
+    }
+
+    fn of(&mut self, protocol: Protocol) -> Option<&mut Written> {
+        let is_tcp = protocol == Protocol::Tcp;
+        self.writers.iter_mut().find(|own| own.mode.is_none_or(|mode| mode.is_tcp() == is_tcp))
+    }
+}
+
+impl Written {
+    fn read(&mut self, now: Now) -> Option<BTreeSet<IpAddr>> {
+        match self.writer.read_blocked(now) {
+            Ok(listed) => Some(listed),
+            Err(error) => {
+                let why = format!("adminalert: ERROR: the blocked file could not be read: {error}");
+                self.writer.say(&why, now);
+                None
+            }
+        }
+    }
+}
+
+/// What a start that failed says: to the caller, and with the words of every end to the system's log.
+pub fn last_words(dialect: Dialect, to_syslog: bool, why: &str) {
+    super::slow::complain(why);
+    let now = clock::now();
+    if dialect == Dialect::Two {
+        println!("{SHUTTING_DOWN_TWO}");
+    }
+    if !to_syslog {
+        return;
+    }
+    let mut syslog = Syslog::new(PathBuf::from(SOCKET), std::process::id(), TimeZone::system());
+    let lines: &[&str] = match dialect {
+        Dialect::One => {
+            &["securityalert: PortSentry is shutting down", "adminalert: PortSentry is shutting down"]
+        }
+        Dialect::Two => &[SHUTTING_DOWN_TWO],
+    };
+    syslog.send(Severity::Notice, &format!("adminalert: ERROR: {}", one_line(why)), now);
+    for line in lines {
+        syslog.send(Severity::Notice, line, now);
+    }
+}
+
+fn settings(persona: &Persona, mode: Option<StartMode>) -> Settings {
+    let config = &persona.portsentry;
+    let blocked = |base: &PathBuf| mode.map_or_else(|| base.clone(), |mode| blocked_path(base, mode));
+    Settings {
+        voice: mode.map_or(Voice::Two, Voice::One),
+        syslog: persona.arguments.logs_to_syslog.then(|| Path::new(SOCKET).to_owned()),
+        screen: persona.arguments.logs_to_stdout,
+        history: config.history_file.clone(),
+        blocked: config.blocked_file.as_ref().map(blocked),
+        resolve_host: config.resolve_host,
+        pid: std::process::id(),
+        zone: TimeZone::system(),
+    }
+}
+
+fn each(ports: &PortSet) -> impl Iterator<Item = u16> + '_ {
+    ports.ranges().iter().flat_map(|(low, high)| *low..=*high)
+}
+
+/// A message of several lines on one, for a log that knows no other.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    printable(&lines.join("; "))
+}

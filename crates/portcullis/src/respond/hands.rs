@@ -1,0 +1,162 @@
+//! The fast path's hands: bans go into our own set at once, and whatever takes a command or a file is handed to the
+//! slow path as an errand.
+
+use portcullis_core::engine::Engine;
+use portcullis_core::event::{Allowance, Cause};
+use portcullis_core::net::{Prefix, Protocol};
+use portcullis_core::policy::Block;
+use portcullis_core::time::Now;
+use portcullis_sys::netlink::NetlinkError;
+use tokio::sync::mpsc;
+
+use super::nftables::Kernel;
+use super::responses::Responses;
+
+/// Sources that may wait for their responses; of more, the block fails and is tried again.
+pub const WAITING: usize = 100_000;
+
+/// Something for the slow path to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Respond to an event of this source.
+    Respond {
+        /// Whom to shut out.
+        prefix: Prefix,
+        /// The event's transport.
+        protocol: Protocol,
+        /// The port that it was aimed at.
+        port: u16,
+    },
+    /// Take back what was done about this source.
+    Undo(Prefix),
+}
+
+/// A persona's errands.
+pub struct Errands {
+    /// What is to be done about whom.
+    pub responses: Responses,
+    /// The way to the slow path.
+    pub queue: mpsc::Sender<Errand>,
+    /// Blocks that found no room on it.
+    pub refused: u64,
+}
+
+/// What the fast path acts by.
+pub struct Hands {
+    /// `None` without the right to change the packet filter.
+    pub kernel: Option<Kernel>,
+    /// Only a persona has some.
+    pub errands: Option<Errands>,
+}
+
+impl Hands {
+    /// Puts bans in force as far as the kernel can, and hands out errands for the rest. Returns the answers that are
+    /// known now; an errand's comes later.
+    pub fn enforce(
+        &mut self,
+        engine: &Engine,
+        now: Now,
+        blocks: &[Block],
+    ) -> Vec<(Prefix, Result<(), String>)> {
+        let Some(errands) = &self.errands else { return enforce_in_kernel(&mut self.kernel, blocks) };
+        let mut in_kernel = Vec::new();
+        let mut asked = Vec::new();
+        for block in blocks {
+            let prefix = block.prefix();
+            let cause = engine.ban_of(now, &prefix).map(|ban| ban.cause);
+            match cause {
+                Some(Cause::Probe { protocol, port, .. }) => {
+                    if errands.responses.uses_set(protocol, prefix.address()) {
+                        in_kernel.push(*block);
+                    }
+                    asked.push(Errand::Respond { prefix, protocol, port });
+                }
+                // By hand, or adopted: no event tells a command its port.
+                _ => in_kernel.push(*block),
+            }
+        }
+        let mut answers = enforce_in_kernel(&mut self.kernel, &in_kernel);
+        for errand in asked {
+            let Errand::Respond { prefix, .. } = errand else { continue };
+            let of_kernel = answers.iter().position(|(own, _)| *own == prefix);
+            if let Some(place) = of_kernel {
+                let (prefix, answer) = answers.swap_remove(place);
+                if answer.is_err() {
+                    answers.push((prefix, answer));
+                    continue;
+                }
+            }
+            if let Err(why) = self.hand_out(errand) {
+                answers.push((prefix, Err(why)));
+            }
+        }
+        answers
+    }
+
+    /// Lets these in again; whether that has been done, or is on its way.
+    ///
+    /// # Errors
+    /// What the kernel refused, or that errands have no room; it is asked for again.
+    pub fn release(&mut self, prefixes: &[Prefix]) -> Result<(), String> {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.release(prefixes).map_err(|error| crate::causes::said(&error))?;
+        }
+        if self.errands.is_some() {
+            for prefix in prefixes {
+                self.hand_out(Errand::Undo(*prefix))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom our sets never drop.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn allow(&mut self, allowances: &[Allowance]) -> Result<(), NetlinkError> {
+        self.kernel.as_mut().map_or(Ok(()), |kernel| kernel.allow(allowances))
+    }
+
+    /// Whether a ban has a place in our own sets.
+    #[must_use]
+    pub fn is_for_kernel(&self, prefix: &Prefix, cause: &Cause) -> bool {
+        match (&self.errands, cause) {
+            (Some(errands), Cause::Probe { protocol, .. }) => {
+                errands.responses.uses_set(*protocol, prefix.address())
+            }
+            (Some(_), Cause::FoundInForce) => false,
+            _ => true,
+        }
+    }
+
+    /// Makes our table, if bans will go there.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn prepare(&mut self) -> Result<(), NetlinkError> {
+        let is_used = self.errands.as_ref().is_none_or(|errands| errands.responses.may_use_set());
+        match &mut self.kernel {
+            Some(kernel) if is_used => kernel.prepare(),
+            _ => Ok(()),
+        }
+    }
+
+    fn hand_out(&mut self, errand: Errand) -> Result<(), String> {
+        let Some(errands) = &mut self.errands else { return Ok(()) };
+        errands.queue.try_send(errand).map_err(|_| {
+            errands.refused += 1;
+            format!("{WAITING} sources wait for their responses already; it is tried again")
+        })
+    }
+}
+
+fn enforce_in_kernel(kernel: &mut Option<Kernel>, blocks: &[Block]) -> Vec<(Prefix, Result<(), String>)> {
+    match kernel {
+        _ if blocks.is_empty() => Vec::new(),
+        Some(kernel) => kernel.enforce(blocks),
+        None => {
+            let no_right = || Err(crate::daemon::NO_RIGHT_TO_BLOCK.to_owned());
+            blocks.iter().map(|block| (block.prefix(), no_right())).collect()
+        }
+    }
+}
