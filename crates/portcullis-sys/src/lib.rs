@@ -5,7 +5,9 @@
 pub mod capabilities;
 pub mod clock;
 pub mod conntrack;
+pub mod descriptors;
 pub mod filter;
+pub mod listening;
 pub mod netlink;
 pub mod nftables;
 pub mod people;

@@ -25,6 +25,17 @@ pub struct Sockets {
     socket: Socket,
 }
 
+/// A socket that waits on a port: a TCP listener, or a UDP socket that is not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its port.
+    pub port: u16,
+    /// The address that it is bound to; the wildcard of its family where it takes everything.
+    pub address: IpAddr,
+    /// The number that `fstat` gives its owner.
+    pub inode: u64,
+}
+
 /// What an exact question is about, as the kernel sees it.
 struct Question {
     protocol: Protocol,
@@ -48,12 +59,12 @@ impl Sockets {
         let mut sockets = Sockets { socket: Socket::open(libc::NETLINK_SOCK_DIAG, "sock_diag")? };
         for (protocol, family) in [(Protocol::Tcp, "tcp_diag"), (Protocol::Udp, "udp_diag")] {
             let none: u32 = 0;
-            sockets.list(protocol, Ipv4Addr::UNSPECIFIED.into(), none, |_| {}).map_err(
-                |error| match error {
+            sockets.list(protocol, (Ipv4Addr::UNSPECIFIED.into(), 0), none, |_| {}).map_err(|error| {
+                match error {
                     NetlinkError::Refused { source, .. } => NetlinkError::Open { family, source },
                     other => other,
-                },
-            )?;
+                }
+            })?;
         }
         Ok(sockets)
     }
@@ -100,7 +111,7 @@ impl Sockets {
                 let mut is_found = false;
                 for any in FAMILIES {
                     let visit = |answer: &[u8]| is_found |= port_of(answer) == Some(at.port);
-                    or_none(self.list(protocol, any, 1 << LISTEN, visit))?;
+                    or_none(self.list(protocol, (any, 0), 1 << LISTEN, visit))?;
                 }
                 Ok(is_found)
             }
@@ -137,11 +148,34 @@ impl Sockets {
     pub fn udp_ports(&mut self) -> Result<Vec<u16>, NetlinkError> {
         let mut ports = Vec::new();
         for any in FAMILIES {
-            or_none(self.list(Protocol::Udp, any, ANY_STATE, |answer| ports.extend(port_of(answer))))?;
+            or_none(self.list(Protocol::Udp, (any, 0), ANY_STATE, |answer| ports.extend(port_of(answer))))?;
         }
         ports.sort_unstable();
         ports.dedup();
         Ok(ports)
+    }
+
+    /// Shows each socket that waits for strangers to `visit`: on `port`, or on all ports.
+    ///
+    /// # Errors
+    /// Only if the kernel can't be asked.
+    pub fn holders(
+        &mut self,
+        protocol: Protocol,
+        port: Option<u16>,
+        mut visit: impl FnMut(Holder),
+    ) -> Result<(), NetlinkError> {
+        let states = if protocol == Protocol::Udp { ANY_STATE } else { 1 << LISTEN };
+        for any in FAMILIES {
+            let see = |answer: &[u8]| {
+                // Older kernels show every port, whatever was asked.
+                holder_of(answer)
+                    .filter(|holder| port.is_none_or(|port| port == holder.port))
+                    .map(&mut visit);
+            };
+            or_none(self.list(protocol, (any, port.unwrap_or(0)), states, see))?;
+        }
+        Ok(())
     }
 
     /// The state of the socket that the kernel finds; `None` if it finds none.
@@ -154,17 +188,18 @@ impl Sockets {
         }
     }
 
-    /// Shows each socket of the protocol, and of the family of `address`, in one of `states` to `visit`.
+    /// Shows each socket of the protocol, of the family of the address and on the port (0 is every port), in one of
+    /// `states` to `visit`.
     fn list(
         &mut self,
         protocol: Protocol,
-        address: IpAddr,
+        (any, port): (IpAddr, u16),
         states: u32,
         mut visit: impl FnMut(&[u8]),
     ) -> Result<(), NetlinkError> {
-        let any = (address, 0);
         let flags = libc::NLM_F_DUMP;
-        let question = Question { protocol, source: any, destination: any, interface: 0, states, flags };
+        let question =
+            Question { protocol, source: (any, port), destination: (any, 0), interface: 0, states, flags };
         let sequence = self.socket.reserve_sequences(1);
         let request = Request::new("list sockets", protocol.name());
         let read = |message: &Message<'_>| visit(message.body);
@@ -261,7 +296,19 @@ fn port_of(answer: &[u8]) -> Option<u16> {
     u16_be(answer.get(4..6)?)
 }
 
+/// A `struct inet_diag_msg` of a socket that waits for strangers; `None` for one that is connected.
+fn holder_of(answer: &[u8]) -> Option<Holder> {
+    let is_connected = u16_be(answer.get(6..8)?)? != 0;
+    let address: [u8; 16] = answer.get(8..24)?.try_into().ok()?;
+    let address = match i32::from(*answer.first()?) {
+        libc::AF_INET => IpAddr::from([address[0], address[1], address[2], address[3]]),
+        _ => IpAddr::from(address),
+    };
+    let inode = u32::from_ne_bytes(answer.get(68..72)?.try_into().ok()?);
+    (!is_connected).then_some(Holder { port: port_of(answer)?, address, inode: inode.into() })
+}
+
 /// Every parser of this room; see [`crate::netlink::read_anything`].
 pub(crate) fn read_anything(body: &[u8]) {
-    let _ = (state_of(body), port_of(body));
+    let _ = (state_of(body), port_of(body), holder_of(body));
 }
