@@ -7,18 +7,20 @@ pub mod pcap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use portcullis_core::time::Mono;
+use portcullis_sys::clock;
 use portcullis_sys::filter::{FilterSpec, Program};
 use portcullis_sys::ring::{Ring, RingError, RingOptions};
 
 use crate::config::{Config, EngineChoice};
-use listen::Listener;
+use listen::{Listener, Listening};
 
 /// How the running program sees.
 pub enum Eyes {
     /// Every packet that could be a probe.
     Ring(Ring),
     /// Finished connections and datagrams only.
-    Listen(Listener),
+    Listen(Box<Listener>),
 }
 
 /// Why there is nothing to see with.
@@ -65,9 +67,11 @@ impl Eyes {
     /// See [`EyesError`].
     pub fn open(config: &Config, filter: &FilterSpec) -> Result<Eyes, EyesError> {
         match config.watch.engine {
-            EngineChoice::Listen => Listener::open(&config.watch.tcp, &config.watch.udp)
-                .map(Eyes::Listen)
-                .map_err(EyesError::Listen),
+            EngineChoice::Listen => {
+                let listening = Listening::usual(&config.watch.tcp, &config.watch.udp);
+                let listener = Listener::open(&listening, clock::now().mono).map_err(EyesError::Listen)?;
+                Ok(Eyes::Listen(Box::new(listener)))
+            }
             EngineChoice::Auto | EngineChoice::Ring => {
                 let options = RingOptions { mebibytes: config.watch.ring_mib };
                 match Ring::open(&options, &Program::compile(filter)) {
@@ -106,12 +110,28 @@ impl Eyes {
         }
     }
 
+    /// When [`Eyes::tick`] has something to do.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Mono> {
+        match self {
+            Eyes::Ring(_) => None,
+            Eyes::Listen(listener) => Some(listener.next_timeout()),
+        }
+    }
+
+    /// What time brings.
+    pub fn tick(&mut self, now: Mono) {
+        if let Eyes::Listen(listener) = self {
+            listener.tick(now);
+        }
+    }
+
     /// Packets that passed the filter, and those dropped for want of room.
     pub fn statistics(&mut self) -> (u64, u64) {
         match self {
             // A ring whose counters cannot be read has counted nothing new.
             Eyes::Ring(ring) => ring.statistics().map_or((0, 0), |own| (own.received, own.dropped)),
-            Eyes::Listen(listener) => (listener.accepted(), 0),
+            Eyes::Listen(listener) => (listener.counts().accepted, 0),
         }
     }
 }

@@ -23,6 +23,7 @@ use super::desk;
 use super::host::KernelHost;
 use super::plan::Plan;
 use crate::capture::Eyes;
+use crate::capture::listen::Reply;
 use crate::causes;
 use crate::control::{Answer, Command};
 use crate::respond::hands::Hands;
@@ -231,6 +232,7 @@ impl Guard {
                 return Ok(());
             }
             let frames = self.look(now);
+            self.eyes.tick(now.mono);
             if self.engine.next_timeout().is_some_and(|due| due <= now.mono) {
                 self.host.set_time(now.mono);
                 self.engine.tick(now, &mut self.host);
@@ -254,8 +256,9 @@ impl Guard {
             Pause::UntilReady => {
                 let now = clock::now().mono;
                 let save = (self.engine.is_dirty() && !self.is_saving).then_some(self.save_not_before);
-                let due =
-                    [self.engine.next_timeout(), self.host.next_timeout(), save].into_iter().flatten().min();
+                let eyes = self.eyes.next_timeout();
+                let due = [self.engine.next_timeout(), self.host.next_timeout(), save, eyes];
+                let due = due.into_iter().flatten().min();
                 let descriptors = self.eyes.descriptors();
                 self.poller.wait(&descriptors, due.map(|due| due.since(now)))?;
             }
@@ -280,9 +283,10 @@ impl Guard {
                 }
                 frames
             }
-            Eyes::Listen(listener) => listener.drain(BATCH, |contact| {
+            Eyes::Listen(listener) => listener.drain(now.mono, BATCH, |contact| {
                 engine.contact(now, contact, &mut super::host::Ours);
                 perform(engine, hands, out, complaints, now);
+                Reply::Silent
             }),
         }
     }
