@@ -163,7 +163,8 @@ fn a_hanging_command_is_ended_with_all_its_children() {
     assert!(error.to_string().contains("as it still ran after 300ms: waiting; "), "{error}");
     // All went at the first word, so the time to make them was not needed.
     assert!(start.elapsed() < LONG);
-    assert!(is_gone(number_in(&file)));
+    let id = number_in(&file);
+    wait_until(LONG, "the end of the child", || is_gone(id).then_some(()));
 }
 
 #[test]

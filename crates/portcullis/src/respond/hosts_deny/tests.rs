@@ -262,6 +262,61 @@ fn many_at_once_lose_and_double_nothing() {
     assert!(!content.contains("10.2."));
 }
 
+/// More time than a loaded machine needs.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Tells a copy of this test that it is to work, and on which file.
+const WORK_ON: &str = "PORTCULLIS_TEST_HOSTS_DENY";
+
+#[test]
+fn killed_at_any_moment_it_costs_no_line() {
+    if let Ok(path) = std::env::var(WORK_ON) {
+        let file = HostsDeny::new(path.into());
+        // It is killed long before; but if the test fails it must not go on for ever.
+        let end = Instant::now() + WITHIN;
+        for number in (0..).take_while(|_| Instant::now() < end) {
+            let gone = address(&format!("10.1.{}.{}", std::process::id() % 250, number % 250));
+            file.append(&format!("ALL: {gone}")).unwrap();
+            file.remove_host(gone).unwrap();
+        }
+        return;
+    }
+    let kept: String =
+        (0..500).map(|number| format!("sshd: 10.9.{}.{}\n", number / 250, number % 250)).collect();
+    let (place, file) = file(&kept);
+    let name = thread::current().name().unwrap().to_owned();
+    for round in 0..10_u64 {
+        let mut workers: Vec<_> = (0..2)
+            .map(|_| {
+                let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+                command.args(["--exact", &name]).env(WORK_ON, file.path());
+                command.stdout(std::process::Stdio::null()).spawn().unwrap()
+            })
+            .collect();
+        let start = fs::metadata(file.path()).unwrap().ino();
+        testbed::wait_until(WITHIN, "a line that was taken out", || {
+            (fs::metadata(file.path()).unwrap().ino() != start).then_some(())
+        });
+        // Any moment will do.
+        let moment = Instant::now() + Duration::from_micros(700 * round);
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        for worker in &mut workers {
+            worker.kill().unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&worker.wait().unwrap()), Some(9));
+        }
+        let now = content(&file);
+        assert!(now.starts_with(&kept), "round {round}");
+        for line in now[kept.len()..].lines() {
+            assert!(line.starts_with("ALL: 10.1.") && lines::host_of(line).is_some(), "{line:?}");
+        }
+        file.append("ALL: 10.0.0.1").unwrap();
+        assert_eq!(file.remove_host(address("10.0.0.1")).unwrap(), 1);
+    }
+    assert!(fs::read_dir(place.path()).unwrap().count() <= 2);
+}
+
 #[test]
 fn ten_thousand_lines_hold_and_tcp_wrappers_obey_them() {
     if !has(&["tcpdmatch"]) {
