@@ -4,6 +4,7 @@
 
 mod alternatives;
 mod init;
+mod real;
 mod unit;
 
 use std::path::PathBuf;

@@ -1,0 +1,167 @@
+//! The program itself, started as scripts of PortSentry's days start it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use testbed::{Namespace, wait_until};
+
+use super::{PROGRAM, packaged};
+
+const SOON: Duration = Duration::from_secs(20);
+
+const CONFIGURATION: &str = "TCP_PORTS=\"1,11,15\"\nUDP_PORTS=\"1,7\"\nIGNORE_FILE=\"/etc/portsentry/portsentry.ignore\"\n\
+    HISTORY_FILE=\"/var/lib/portsentry/portsentry.history\"\nBLOCKED_FILE=\"/var/lib/portsentry/portsentry.blocked\"\n\
+    ADVANCED_PORTS_TCP=\"1024\"\nADVANCED_PORTS_UDP=\"1024\"\n";
+
+/// A machine of its own, with the old files.
+fn machine(configuration: &str) -> Option<Namespace> {
+    let machine = Namespace::with_mounts()?;
+    machine.enter(|| {
+        for directory in ["/etc/portsentry", "/var/lib/portsentry", "/run/names"] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write("/etc/portsentry/portsentry.conf", configuration).unwrap();
+        fs::write("/etc/portsentry/portsentry.ignore", "127.0.0.1\n").unwrap();
+        std::os::unix::fs::symlink(PROGRAM, "/run/names/portsentry").unwrap();
+    });
+    Some(machine)
+}
+
+/// Runs it by its old name, to the end of what the caller sees. Its output goes through pipes, which a process in the
+/// background must not hold open.
+fn portsentry(machine: &Namespace, words: &[&str]) -> Output {
+    let mut command = machine.command("/run/names/portsentry");
+    command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
+}
+
+#[track_caller]
+fn assert_started(output: &Output) {
+    assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
+/// The process whose number the file holds; it ends with the test.
+struct Guard {
+    id: i32,
+}
+
+impl Guard {
+    fn of(machine: &Namespace, pid_file: &str) -> Guard {
+        let text = machine.enter(|| fs::read_to_string(pid_file)).unwrap();
+        Guard { id: text.trim().parse().unwrap() }
+    }
+
+    fn place(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.id))
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read(self.place().join(name))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    fn runs(&self) -> bool {
+        self.read("comm") == "portsentry\n" && !self.read("stat").contains(") Z ")
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_raw(self.id).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.runs() {
+            self.signal(rustix::process::Signal::KILL);
+        }
+    }
+}
+
+#[test]
+fn in_the_background_it_watches_when_its_caller_goes_on() {
+    let Some(machine) = machine(CONFIGURATION) else { return };
+    let output = portsentry(&machine, &["-stcp", "-sudp", "--pid-file", "/run/portsentry.pid"]);
+    assert_started(&output);
+    let guard = Guard::of(&machine, "/run/portsentry.pid");
+    assert!(guard.runs());
+    assert!(guard.read("cmdline").starts_with("portsentry\0-stcp\0-sudp\0"), "{}", guard.read("cmdline"));
+    assert!(guard.read("status").contains("Umask:\t0077"));
+    for stream in ["0", "1", "2"] {
+        let target = fs::read_link(guard.place().join("fd").join(stream)).unwrap();
+        assert_eq!(target, Path::new("/dev/null"), "{stream}");
+    }
+    guard.signal(rustix::process::Signal::TERM);
+    wait_until(SOON, "its end", || (!guard.runs()).then_some(()));
+    assert!(!machine.enter(|| Path::new("/run/portsentry.pid").exists()));
+}
+
+#[test]
+fn a_start_that_fails_is_the_callers_to_know() {
+    let Some(machine) = machine("TCP_PORTS=\"\"\nUDP_PORTS=\"\"\n") else { return };
+    for (words, code) in [(["-tcp"].as_slice(), 255), (["-D"].as_slice(), 1), (["--connect"].as_slice(), 1)] {
+        let output = portsentry(&machine, words);
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+        assert!(said.contains("TCP_PORTS"), "{words:?}: {said}");
+    }
+    machine.enter(|| fs::remove_file("/etc/portsentry/portsentry.conf").unwrap());
+    let output = portsentry(&machine, &["-tcp"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(255));
+    assert!(said.contains("/etc/portsentry/portsentry.conf"), "{said}");
+}
+
+#[test]
+fn a_second_start_fails_and_leaves_the_first_one_its_pid_file() {
+    let Some(machine) = machine(CONFIGURATION) else { return };
+    let words = ["-stcp", "--pid-file", "/run/portsentry.pid"];
+    assert_started(&portsentry(&machine, &words));
+    let guard = Guard::of(&machine, "/run/portsentry.pid");
+    let output = portsentry(&machine, &words);
+    assert_eq!(output.status.code(), Some(255), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(guard.runs());
+    assert_eq!(Guard::of(&machine, "/run/portsentry.pid").id, guard.id);
+}
+
+#[test]
+fn only_root_may_start_it() {
+    let Some(machine) = machine(CONFIGURATION) else { return };
+    // The program itself lies where not everybody may look; a descriptor leads there.
+    let mut command = machine.command("sh");
+    command.args(["-c", "exec 9< \"$1\"; exec setpriv --reuid 65534 --regid 65534 --clear-groups /proc/self/fd/9 portsentry -tcp"]);
+    let output = command.arg("sh").arg(PROGRAM).output().unwrap();
+    assert_eq!(output.status.code(), Some(255), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("You need to be root to run this."));
+}
+
+#[test]
+fn the_init_script_starts_restarts_and_stops_the_real_one() {
+    let Some(machine) = machine(CONFIGURATION) else { return };
+    machine.enter(|| {
+        fs::create_dir_all("/etc/default").unwrap();
+        fs::write("/etc/default/portsentry", "TCP_MODE=\"atcp\"\nUDP_MODE=\"audp\"\n").unwrap();
+    });
+    let verb = |verb: &str| {
+        let mut command = machine.command("sh");
+        command.env("PORTCULLIS", PROGRAM).arg(packaged("portsentry.init").canonicalize().unwrap()).arg(verb);
+        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), said)
+    };
+    let (code, said) = verb("start");
+    assert_eq!(code, 0, "{said}");
+    let first = Guard::of(&machine, "/run/portsentry.pid");
+    assert!(first.runs() && verb("status").0 == 0);
+    assert_eq!(verb("reload").0, 0);
+    let (code, said) = verb("restart");
+    assert_eq!(code, 0, "{said}");
+    let second = Guard::of(&machine, "/run/portsentry.pid");
+    assert!(second.runs() && !first.runs() && second.id != first.id);
+    assert_eq!(verb("stop").0, 0);
+    assert!(!second.runs() && verb("status").0 == 3);
+}
