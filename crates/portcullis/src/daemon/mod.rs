@@ -96,14 +96,6 @@ pub fn run_portsentry(arguments: PortsentryArguments, words: &[OsString]) -> u8 
         true => Ready::in_background(),
         false => Ready::in_foreground(),
     };
-    // Gone with the process, whatever ended it in order.
-    let _pid_file = match arguments.pid_file.as_deref().map(PidFile::write).transpose() {
-        Ok(file) => file,
-        Err(error) => {
-            eprintln!("portsentry: the pid file could not be written: {error}");
-            return failed;
-        }
-    };
     let dialect = arguments.dialect;
     let to_syslog = arguments.logs_to_syslog;
     let ended = ready
@@ -158,6 +150,14 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         .map_err(|error| NotStarted::failed("the control socket could not be opened", error))?;
     faults.extend(complaints);
     faults.extend(eyes.remarks());
+    // Behind the socket's lock too: a second start must not take the running one's file. Gone with the process,
+    // whatever ended it in order.
+    let pid_file = match &started {
+        Started::Portsentry(arguments) => arguments.pid_file.as_deref().map(PidFile::write).transpose(),
+        Started::Run(_) => Ok(None),
+    };
+    let _pid_file =
+        pid_file.map_err(|error| NotStarted::failed("the pid file could not be written", error))?;
 
     // The store is behind the socket's lock: two instances never write the same one.
     let (mut store, mut stored) = (None, Stored::default());
