@@ -114,6 +114,9 @@ pub fn main(words: &[OsString]) -> u8 {
             let (out, err) = misuse.said();
             eprint!("{err}");
             print(&out);
+            if misuse.dialect == Dialect::One {
+                crate::daemon::farewell(Dialect::One, None);
+            }
             misuse.code()
         }
     }

@@ -308,21 +308,28 @@ impl Written {
 /// What a start that failed says: to the caller, and with the words of every end to the system's log.
 pub fn last_words(dialect: Dialect, to_syslog: bool, why: &str) {
     super::slow::complain(why);
-    let now = clock::now();
     if dialect == Dialect::Two {
         println!("{SHUTTING_DOWN_TWO}");
     }
-    if !to_syslog {
-        return;
+    if to_syslog {
+        farewell(dialect, Some(why));
     }
+}
+
+/// The words of every end in the system's log, also of one before the beginning: 1.x wrote them even where it only
+/// printed its usage (measured). Behind `why`, if there is more to say.
+pub fn farewell(dialect: Dialect, why: Option<&str>) {
+    let now = clock::now();
     let mut syslog = Syslog::new(PathBuf::from(SOCKET), std::process::id(), TimeZone::system());
+    if let Some(why) = why {
+        syslog.send(Severity::Notice, &format!("adminalert: ERROR: {}", one_line(why)), now);
+    }
     let lines: &[&str] = match dialect {
         Dialect::One => {
             &["securityalert: PortSentry is shutting down", "adminalert: PortSentry is shutting down"]
         }
         Dialect::Two => &[SHUTTING_DOWN_TWO],
     };
-    syslog.send(Severity::Notice, &format!("adminalert: ERROR: {}", one_line(why)), now);
     for line in lines {
         syslog.send(Severity::Notice, line, now);
     }

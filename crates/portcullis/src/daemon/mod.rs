@@ -49,6 +49,7 @@ use crate::respond::nftables::{Kernel, bans_of};
 use background::Ready;
 use guard::Guard;
 use host::KernelHost;
+pub use journal::farewell;
 use output::Output;
 use pid_file::PidFile;
 use plan::{ModeBy, Plan, Started};
@@ -87,6 +88,10 @@ pub fn run_portsentry(arguments: PortsentryArguments, words: &[OsString]) -> u8 
     };
     if !rustix::process::geteuid().is_root() {
         println!("{}", portsentry::NOT_ROOT);
+        match arguments.dialect {
+            Dialect::One => journal::farewell(Dialect::One, None),
+            Dialect::Two => println!("{}", portsentry::SHUTTING_DOWN_TWO),
+        }
         return failed;
     }
     if arguments.is_background && !arguments.is_background_child {

@@ -1,6 +1,7 @@
 //! The program itself, started as scripts of PortSentry's days start it.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -136,6 +137,52 @@ fn only_root_may_start_it() {
     let output = command.arg("sh").arg(PROGRAM).output().unwrap();
     assert_eq!(output.status.code(), Some(255), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("You need to be root to run this."));
+}
+
+#[test]
+fn even_a_wrong_word_ends_with_the_two_lines_in_the_log() {
+    let Some(machine) = machine(CONFIGURATION) else { return };
+    let log = machine.enter(|| UnixDatagram::bind("/dev/log").unwrap());
+    log.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!(portsentry(&machine, &["-tcp", "-stcp"]).status.code(), Some(255));
+    for text in ["securityalert: PortSentry is shutting down", "adminalert: PortSentry is shutting down"] {
+        let mut line = [0; 1024];
+        let length = log.recv(&mut line).unwrap();
+        let line = String::from_utf8_lossy(&line[..length]);
+        assert!(line.starts_with("<29>") && line.trim_end_matches(['\0', '\n']).ends_with(text), "{line}");
+    }
+}
+
+/// What the systemd unit does, without systemd.
+#[test]
+fn in_the_foreground_it_reads_the_modes_and_tells_the_service_manager() {
+    let Some(machine) = machine(CONFIGURATION) else { return };
+    let manager = machine.enter(|| {
+        fs::create_dir_all("/etc/default").unwrap();
+        fs::write("/etc/default/portsentry", "TCP_MODE=”stcp”\nUDP_MODE=\"\"\n").unwrap();
+        UnixDatagram::bind("/run/notify").unwrap()
+    });
+    manager.set_read_timeout(Some(SOON)).unwrap();
+    let mut command = machine.command(PROGRAM);
+    command.args(["portsentry", "--as-configured", "--foreground", "--pid-file", "/run/portsentry.pid"]);
+    let mut running = testbed::Running::spawn(command.env("NOTIFY_SOCKET", "/run/notify"));
+    let mut told = String::new();
+    while !told.contains("READY=1") {
+        let mut text = [0; 1024];
+        let length = manager.recv(&mut text).unwrap();
+        told += &String::from_utf8_lossy(&text[..length]);
+    }
+    let guard = Guard::of(&machine, "/run/portsentry.pid");
+    assert_eq!(u32::try_from(guard.id).unwrap(), running.id());
+    assert!(guard.runs(), "also in the foreground it is called portsentry");
+    // 1.x ended with the number of the signal; the unit knows.
+    assert_eq!(running.stop(SOON).code(), Some(15));
+
+    machine.enter(|| fs::write("/etc/default/portsentry", "TCP_MODE=\"fast\"\n").unwrap());
+    let output =
+        machine.command(PROGRAM).args(["portsentry", "--as-configured", "--foreground"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("fast is not a valid mode."), "{said}");
 }
 
 #[test]
