@@ -315,3 +315,6 @@ fn is_trusted(user: u32) -> bool {
 fn refused(why: String) -> io::Error {
     io::Error::new(ErrorKind::PermissionDenied, why)
 }
+
+#[cfg(test)]
+mod tests;

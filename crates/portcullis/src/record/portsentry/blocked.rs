@@ -287,10 +287,10 @@ impl BlockedFile {
         let metadata = old.metadata()?;
         let written = write_aside(&aside, &kept, &metadata).and_then(|()| {
             if has_damage {
-                // An earlier copy is not overwritten.
-                match fs::hard_link(&path, beside(&path, "damaged")) {
+                // A copy of an earlier damage is not overwritten.
+                match write_new(&beside(&path, "damaged"), &bytes, &metadata) {
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                    linked => linked?,
+                    written => written?,
                 }
             }
             fs::rename(&aside, &path)
@@ -309,14 +309,24 @@ impl BlockedFile {
 
 fn write_aside(aside: &Path, bytes: &[u8], like: &fs::Metadata) -> io::Result<()> {
     match fs::remove_file(aside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => write_new(aside, bytes, like),
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(aside)?;
-    file.write_all(bytes)?;
-    fchown(&file, Some(like.uid()), Some(like.gid()))?;
-    file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o7777))?;
-    file.sync_all()
+}
+
+/// A new file with the mode and the owner of another; none if it can't be written as a whole.
+fn write_new(path: &Path, bytes: &[u8], like: &fs::Metadata) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| fchown(&file, Some(like.uid()), Some(like.gid())))
+        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o7777)))
+        .and_then(|()| file.sync_all());
+    if written.is_err() {
+        // The first fault is the one to tell.
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 /// A name beside `path`, in the same directory.
@@ -348,3 +358,6 @@ fn stamp(path: &Path) -> Option<Stamp> {
         modified: (found.mtime(), found.mtime_nsec()),
     })
 }
+
+#[cfg(test)]
+mod tests;

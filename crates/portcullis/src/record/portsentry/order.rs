@@ -357,4 +357,6 @@ impl Order {
 }
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod tests;

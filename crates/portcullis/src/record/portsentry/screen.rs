@@ -5,8 +5,9 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use super::syslog::{Severity, left_out_text};
 
@@ -18,6 +19,8 @@ const BACKLOG: usize = 10_000;
 pub struct Screen {
     lines: SyncSender<(Severity, String)>,
     left_out: Arc<AtomicU64>,
+    /// Closed when the thread has written its last line.
+    is_done: Receiver<()>,
 }
 
 impl Screen {
@@ -33,10 +36,20 @@ impl Screen {
         let (lines, queue) = sync_channel(BACKLOG);
         let left_out = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&left_out);
-        thread::Builder::new()
-            .name("screen".into())
-            .spawn(move || write(&queue, &counter, normal, errors))?;
-        Ok(Screen { lines, left_out })
+        let (done, is_done) = channel();
+        thread::Builder::new().name("screen".into()).spawn(move || {
+            // Closed by falling out of scope, however the thread ends.
+            let _done: Sender<()> = done;
+            write(&queue, &counter, normal, errors);
+        })?;
+        Ok(Screen { lines, left_out, is_done })
+    }
+
+    /// Waits until everything is written, but no longer than `patience`.
+    pub fn finish(self, patience: Duration) {
+        drop(self.lines);
+        // Nothing is ever sent: either it closes, or whoever reads is too slow to be waited for.
+        let _ = self.is_done.recv_timeout(patience);
     }
 
     /// One line.
@@ -77,8 +90,6 @@ fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::{Sender, channel};
-    use std::time::Duration;
 
     struct Pipe(Sender<Vec<u8>>);
 
@@ -109,6 +120,18 @@ mod tests {
         screen.send(Severity::Error, "attackalert: Error during target dispose a/10.77.0.1!");
         assert_eq!(line(&out), "Scan from: [10.77.0.1]\n");
         assert_eq!(line(&err), "attackalert: Error during target dispose a/10.77.0.1!\n");
+    }
+
+    #[test]
+    fn the_last_lines_are_waited_for() {
+        let ((normal, out), (errors, _)) = (channel(), channel());
+        let screen = Screen::to(Pipe(normal), Pipe(errors)).unwrap();
+        for number in 0..1000 {
+            screen.send(Severity::Notice, &number.to_string());
+        }
+        screen.finish(Duration::from_secs(10));
+        let written: Vec<u8> = out.try_iter().flatten().collect();
+        assert!(written.ends_with(b"\n999\n"));
     }
 
     /// Writes nothing until it is let go.

@@ -163,6 +163,12 @@ impl Syslog {
         self.left_out_ever
     }
 
+    /// Lines that wait for somebody to take them.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.backlog.len() as u64
+    }
+
     fn line(&self, severity: Severity, text: &str, now: Now) -> Vec<u8> {
         let stamp = time::syslog(now.wall, &self.zone);
         let end = text.floor_char_boundary(LONGEST_LINE);

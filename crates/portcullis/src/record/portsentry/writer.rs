@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use portcullis_core::net::Protocol;
@@ -232,6 +233,40 @@ impl Writer {
         }
     }
 
+    /// The end: writes what is held (a host that is not blocked yet is not called blocked), then `last` lines, and
+    /// waits for the log and the screen to take them, but no longer than `patience`. Returns how many lines nobody
+    /// took.
+    pub fn finish(mut self, last: &[&str], now: Now, patience: Duration) -> u64 {
+        let end = Instant::now() + patience;
+        for nameless in self.nameless.values_mut() {
+            nameless.until = now.mono;
+        }
+        self.take_names(now);
+        self.order.tick(Mono(Duration::MAX));
+        self.perform(now);
+        self.tick(now);
+        for line in last {
+            self.say(line, now);
+        }
+        let mut missing = self.left_out_ever();
+        if let Some(syslog) = &mut self.syslog {
+            while let Some(due) = syslog.due()
+                && Instant::now() < end
+            {
+                syslog.tick(Now { mono: due, ..now });
+                if syslog.due().is_some() {
+                    // Nothing else is left to do here, and it is over soon.
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+            missing += syslog.waiting();
+        }
+        if let Some(screen) = self.screen {
+            screen.finish(end.saturating_duration_since(Instant::now()));
+        }
+        missing
+    }
+
     /// Who is in the blocked file. What is odd in it is said to the log.
     ///
     /// # Errors
@@ -416,3 +451,6 @@ impl Budget {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
