@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::describe::{Description, describe};
-use super::fault::Faults;
-use super::portsentry::{self, Diagnostic, Explanation};
+use super::fault::{Fault, Faults};
+use super::portsentry::{self, Diagnostic, Explanation, PortsentryConfig, StartMode, Weight};
 use super::toml::{self, Override};
 
 /// A configuration that could be read, and what it means.
@@ -30,7 +30,16 @@ pub enum Checked {
         means: Box<Explanation>,
         /// What is to be known of its lines.
         diagnostics: Vec<Diagnostic>,
-        /// Whether PortSentry's persona could start with it.
+        /// Whether it can be started with.
+        usable: bool,
+    },
+    /// A file that says in which modes PortSentry starts, such as `/etc/default/portsentry`.
+    Modes {
+        /// The words of the modes.
+        modes: Vec<&'static str>,
+        /// What is to be known of its lines.
+        diagnostics: Vec<Diagnostic>,
+        /// Whether every word is a mode; otherwise nothing is started.
         usable: bool,
     },
 }
@@ -43,16 +52,40 @@ pub fn check(files: &[PathBuf]) -> Result<Checked, Faults> {
     if let [path] = files {
         let bytes = toml::read_bytes(path).map_err(|fault| Faults(vec![*fault]))?;
         if portsentry::is_portsentry(&bytes) {
-            let reading = portsentry::read(path, &portsentry::decode(&bytes), None);
+            let mut reading = portsentry::read(path, &portsentry::decode(&bytes), None);
+            let usable = reading.is_usable();
+            reading.diagnostics.extend(ignored(&reading.config));
             return Ok(Checked::Portsentry {
                 means: Box::new(portsentry::explain(&reading.config)),
-                usable: reading.is_usable(),
+                usable,
                 diagnostics: reading.diagnostics,
+            });
+        }
+        let text = portsentry::decode(&bytes);
+        if portsentry::is_modes(&text) {
+            let read = portsentry::start_modes(path, &text);
+            return Ok(Checked::Modes {
+                modes: read.modes.into_iter().map(StartMode::word).collect(),
+                diagnostics: read.diagnostics,
+                usable: read.invalid.is_empty(),
             });
         }
     }
     let (config, overrides) = toml::load_with_overrides(files)?;
     Ok(Checked::Portcullis { means: Box::new(describe(&config)), overrides })
+}
+
+/// What is to be known of the ignore file that a portsentry.conf names.
+fn ignored(config: &PortsentryConfig) -> Vec<Diagnostic> {
+    let Some(path) = &config.ignore_file else { return Vec::new() };
+    match toml::read_bytes(path) {
+        Ok(bytes) => portsentry::read_ignore(path, &portsentry::decode(&bytes), config.dialect).1,
+        Err(fault) => {
+            let mend =
+                "write the addresses that shall never be blocked into that file, or take IGNORE_FILE out";
+            vec![Diagnostic { weight: Weight::Doubtful, fault: Fault { mend: mend.to_owned(), ..*fault } }]
+        }
+    }
 }
 
 impl fmt::Display for Checked {
@@ -72,9 +105,20 @@ impl fmt::Display for Checked {
                 match usable {
                     true => write!(
                         f,
-                        "`portcullis import portsentry` makes a configuration of portcullis from it"
+                        "`portcullis portsentry` starts with it as it is, and `portcullis import portsentry` makes a \
+                         configuration of portcullis from it"
                     ),
                     false => write!(f, "It has faults that must be mended before anything can start with it"),
+                }
+            }
+            Checked::Modes { modes, diagnostics, usable } => {
+                for diagnostic in diagnostics {
+                    writeln!(f, "{diagnostic}\n")?;
+                }
+                match (usable, modes.as_slice()) {
+                    (false, _) => write!(f, "Nothing is started with it: a word is no mode"),
+                    (true, []) => write!(f, "It starts no mode of PortSentry"),
+                    (true, modes) => write!(f, "It starts portsentry -{}", modes.join(" -")),
                 }
             }
         }
@@ -102,6 +146,12 @@ mod tests {
         let broken = check(&[file("d", "SCAN_TRIGGER=\"1\"\n")]).unwrap();
         let fault = check(&[file("e", "[judge]\ntriger = 4\n")]).unwrap_err();
         let missing = check(&[directory.join("nowhere")]).unwrap_err();
+        let ignore = file("ignore", "10.0.0.1\nhost.example\n");
+        let named = format!("TCP_PORTS=\"1\"\nIGNORE_FILE=\"{}\"\n", ignore.display());
+        let with_ignore = check(&[file("f", &named)]).unwrap();
+        let without_ignore = check(&[file("g", &named.replace("ignore\"", "ign0re\""))]).unwrap();
+        let modes = check(&[file("h", "TCP_MODE=”tcp”\nUDP_MODE=\"audp\"\n")]).unwrap();
+        let no_modes = check(&[file("i", "TCP_MODE=\"udp\"\n")]).unwrap();
         fs::remove_dir_all(&directory).unwrap();
 
         let text = ours.to_string();
@@ -122,5 +172,17 @@ mod tests {
         assert!(broken.to_string().ends_with("before anything can start with it"));
         assert!(fault.to_string().contains("did you mean \"trigger\"?"));
         assert!(missing.to_string().contains("there is no such file"));
+
+        let text = with_ignore.to_string();
+        assert!(text.contains("/ignore:2:1: left out: \"host.example\""), "{text}");
+        let text = without_ignore.to_string();
+        assert!(text.contains("/ign0re: doubtful: there is no such file"), "{text}");
+        let text = modes.to_string();
+        assert!(
+            text.contains("typographic quotes") && text.ends_with("It starts portsentry -tcp -audp"),
+            "{text}"
+        );
+        assert!(no_modes.to_string().ends_with("a word is no mode"));
+        assert_eq!(serde_json::to_value(&modes).unwrap()["modes"][1], "audp");
     }
 }
