@@ -65,11 +65,10 @@ impl Eyes {
     ///
     /// # Errors
     /// See [`EyesError`].
-    pub fn open(config: &Config, filter: &FilterSpec) -> Result<Eyes, EyesError> {
+    pub fn open(config: &Config, filter: &FilterSpec, listening: &Listening) -> Result<Eyes, EyesError> {
         match config.watch.engine {
             EngineChoice::Listen => {
-                let listening = Listening::usual(&config.watch.tcp, &config.watch.udp);
-                let listener = Listener::open(&listening, clock::now().mono).map_err(EyesError::Listen)?;
+                let listener = Listener::open(listening, clock::now().mono).map_err(EyesError::Listen)?;
                 Ok(Eyes::Listen(Box::new(listener)))
             }
             EngineChoice::Auto | EngineChoice::Ring => {
@@ -119,11 +118,11 @@ impl Eyes {
         }
     }
 
-    /// What time brings.
-    pub fn tick(&mut self, now: Mono) {
-        if let Eyes::Listen(listener) = self {
-            listener.tick(now);
-        }
+    /// What time brings; what has changed with it, one sentence each.
+    pub fn tick(&mut self, now: Mono) -> Vec<String> {
+        let Eyes::Listen(listener) = self else { return Vec::new() };
+        listener.tick(now);
+        listener.take_notices().iter().map(ToString::to_string).collect()
     }
 
     /// Packets that passed the filter, and those dropped for want of room.

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use portcullis_core::engine::{Counters, Engine, Settings};
-use portcullis_core::event::{Action, Ban, BanState, Fault, Mode, Record, What};
+use portcullis_core::event::{Action, Ban, BanState, Fate, Fault, Mode, Record, What};
 use portcullis_core::ledger::{Change, Held};
 use portcullis_core::net::Prefix;
 use portcullis_core::policy::Surroundings;
@@ -88,6 +88,8 @@ pub enum Report {
     Record(Record),
     /// To be kept, and the first number that is free.
     Save(Vec<Change>, u64),
+    /// Something has changed that is worth a sentence, and no fault.
+    Notice(String),
     /// The kernel did not hold what it should: a listing is wanted.
     Doubt,
 }
@@ -232,7 +234,9 @@ impl Guard {
                 return Ok(());
             }
             let frames = self.look(now);
-            self.eyes.tick(now.mono);
+            for notice in self.eyes.tick(now.mono) {
+                self.out.tell(Report::Notice(notice));
+            }
             if self.engine.next_timeout().is_some_and(|due| due <= now.mono) {
                 self.host.set_time(now.mono);
                 self.engine.tick(now, &mut self.host);
@@ -284,9 +288,9 @@ impl Guard {
                 frames
             }
             Eyes::Listen(listener) => listener.drain(now.mono, BATCH, |contact| {
-                engine.contact(now, contact, &mut super::host::Ours);
+                let fate = engine.contact(now, contact, &mut super::host::Ours);
                 perform(engine, hands, out, complaints, now);
-                Reply::Silent
+                reply(fate)
             }),
         }
     }
@@ -441,6 +445,14 @@ impl Guard {
             left_out: self.out.left_out,
             complaints: self.complaints.clone(),
         }
+    }
+}
+
+/// PortSentry gave its banner to whoever had come too often, and to nobody else.
+fn reply(fate: Option<Fate>) -> Reply {
+    match fate {
+        None | Some(Fate::Protected(_) | Fate::Counted) => Reply::Silent,
+        Some(Fate::OnlyTold { .. } | Fate::Blocked | Fate::BlockedBefore) => Reply::Banner,
     }
 }
 

@@ -14,6 +14,7 @@ use portcullis_core::time::{Mono, Now, Wall};
 use portcullis_sys::clock;
 
 use super::persona::Persona;
+use crate::capture::listen::Unopened;
 use crate::cli::portsentry::SHUTTING_DOWN_TWO;
 use crate::config::portsentry::{Dialect, StartMode};
 use crate::escape::printable;
@@ -84,6 +85,7 @@ impl Journal {
             // What bans come to is told by their responses; the rest is for logs of the program itself.
             Told::Seen(_) | Told::Start(_) | Told::LeftOut { .. } | Told::Summary(_) => {}
             Told::Fault { why, mend } => self.fault(why, mend, now),
+            Told::Notice { what } => self.say(&format!("adminalert: {}", printable(what)), now),
             Told::Reload { changes } => {
                 for change in changes {
                     self.say(&format!("adminalert: {}", printable(change)), now);
@@ -112,6 +114,9 @@ impl Journal {
         }
         for remark in &persona.remarks {
             self.say(&format!("adminalert: {}", printable(remark)), now);
+        }
+        for unopened in persona.unopened.iter().take(NAMED) {
+            self.say(&unbound(unopened, two), now);
         }
         for (protocol, ports) in [(Protocol::Tcp, tcp), (Protocol::Udp, udp)] {
             if ports.count() > 0 {
@@ -347,6 +352,17 @@ fn settings(persona: &Persona, mode: Option<StartMode>) -> Settings {
         resolve_host: config.resolve_host,
         pid: std::process::id(),
         zone: TimeZone::system(),
+    }
+}
+
+/// A port that could not be opened; it is tried again for as long as we run, which PortSentry did not.
+fn unbound(unopened: &Unopened, is_two: bool) -> String {
+    let (protocol, port) = (words::protocol(unopened.protocol), unopened.port);
+    match is_two {
+        false => {
+            format!("adminalert: ERROR: could not bind {protocol} socket: {port}. Attempting to continue")
+        }
+        true => format!("Could not bind {protocol} socket on port {port}. Attempting to continue"),
     }
 }
 

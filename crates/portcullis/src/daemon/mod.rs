@@ -131,7 +131,7 @@ impl NotStarted {
 }
 
 fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
-    let plan = Plan::read(&started)
+    let mut plan = Plan::read(&started)
         .map_err(|faults| NotStarted { exit: Exit::ConfigurationInvalid, why: faults.to_string() })?;
     let mut output = Output::of(&started, &plan)
         .map_err(|error| NotStarted::failed("the journal could not be opened", error))?;
@@ -142,7 +142,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     if let Some(persona) = &plan.persona {
         faults.extend(persona.refresh_ignore_file(&look.surroundings));
     }
-    let eyes = Eyes::open(&plan.config, &look.filter).map_err(|error| NotStarted {
+    let eyes = Eyes::open(&plan.config, &look.filter, &plan.listening()).map_err(|error| NotStarted {
         exit: match error {
             EyesError::NotPermitted => Exit::NotPermitted,
             _ => Exit::Failed,
@@ -154,7 +154,10 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     let server = Server::bind(&plan.config.control.socket, &access)
         .map_err(|error| NotStarted::failed("the control socket could not be opened", error))?;
     faults.extend(complaints);
-    faults.extend(eyes.remarks());
+    match (&mut plan.persona, &eyes) {
+        (Some(persona), Eyes::Listen(listener)) => persona.unopened = listener.unopened().collect(),
+        _ => faults.extend(eyes.remarks()),
+    }
     // Behind the socket's lock too: a second start must not take the running one's file. Gone with the process,
     // whatever ended it in order.
     let pid_file = match &started {

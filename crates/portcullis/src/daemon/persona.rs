@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::TABLE;
 use super::errands::Errands;
 use super::plan::{Names, Plan};
+use crate::capture::listen::Unopened;
 use crate::cli::portsentry::{Interfaces, PortsentryArguments};
 use crate::config::portsentry::{
     Diagnostic, Dialect, OwnAddresses, PortsentryConfig, StartMode, Weight, decode, read_file, read_ignore,
@@ -60,6 +61,8 @@ pub struct Persona {
     pub diagnostics: Vec<Diagnostic>,
     /// The same where no line can be named.
     pub remarks: Vec<String>,
+    /// Ports that could not be opened at the start (connect modes).
+    pub unopened: Vec<Unopened>,
     /// The ignore file as it was read.
     ignore_file: Option<FileState>,
 }
@@ -120,6 +123,7 @@ impl Persona {
             responses,
             diagnostics,
             remarks,
+            unopened: Vec::new(),
             ignore_file,
         };
         Ok(Plan { config, files: vec![file], mode_of_run: None, names, persona: Some(persona) })

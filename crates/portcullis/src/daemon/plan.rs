@@ -8,6 +8,7 @@ use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 
 use super::persona::Persona;
+use crate::capture::listen::Listening;
 use crate::cli::portsentry::PortsentryArguments;
 use crate::cli::run::RunArguments;
 use crate::config::{Config, Faults, Trigger, load, standard_files};
@@ -126,6 +127,21 @@ impl Plan {
     pub fn settings(&self, mode: Mode) -> Settings {
         let singly = self.persona.as_ref().map(Persona::judging);
         Settings { singly, ..settings(&self.config, mode) }
+    }
+
+    /// What is opened, if ports are to be opened at all.
+    #[must_use]
+    pub fn listening(&self) -> Listening {
+        let watch = &self.config.watch;
+        match &self.persona {
+            None => Listening::usual(&watch.tcp, &watch.udp),
+            Some(persona) => Listening {
+                tcp: watch.tcp.clone(),
+                udp: watch.udp.clone(),
+                ceiling: None,
+                banner: persona.portsentry.port_banner.clone().map(String::into_bytes),
+            },
+        }
     }
 
     /// The configuration's name for people; `None` with the built-in defaults.

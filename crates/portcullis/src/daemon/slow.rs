@@ -196,6 +196,7 @@ impl Slow {
     fn take(&mut self, report: Report) {
         match report {
             Report::Record(record) => self.output.record(record),
+            Report::Notice(what) => self.output.tell(Told::Notice { what }),
             Report::Doubt => self.compare(),
             Report::Save(changes, next_id) => {
                 let is_kept = self.save_all(&changes, next_id);
@@ -444,7 +445,7 @@ impl Slow {
                 Report::Save(changes, next_id) => {
                     self.save_all(&changes, next_id);
                 }
-                Report::Doubt => {}
+                Report::Notice(_) | Report::Doubt => {}
             }
         }
         self.end_errands().await;

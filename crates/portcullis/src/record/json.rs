@@ -66,6 +66,11 @@ pub enum Event {
         /// How many.
         bans: usize,
     },
+    /// Something has changed, and nobody has to do anything about it.
+    Notice {
+        /// What.
+        what: String,
+    },
     /// Something is wrong.
     Fault {
         /// What, where and why.
@@ -213,6 +218,7 @@ impl From<&Told> for Event {
             Told::Reload { changes } => Event::Reload { changes: changes.clone() },
             Told::Observe { by } => Event::Observe { by: by.clone() },
             Told::Enforce { by } => Event::Enforce { by: by.clone() },
+            Told::Notice { what } => Event::Notice { what: what.clone() },
             Told::Fault { why, mend } => {
                 Event::Fault { why: why.clone(), mend: (!mend.is_empty()).then(|| mend.clone()) }
             }

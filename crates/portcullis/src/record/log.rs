@@ -257,6 +257,7 @@ fn sentence(event: &LogEvent) -> (Weight, String) {
         Told::Enforce { by } => {
             (Weight::Notice, format!("enforcing from now on ({}); to stop: portcullis observe", Escaped(by)))
         }
+        Told::Notice { what } => (Weight::Plain, Escaped(what).to_string()),
         Told::Fault { why, mend } if mend.is_empty() => (Weight::Fault, format!("fault: {}", Escaped(why))),
         Told::Fault { why, mend } => {
             (Weight::Fault, format!("fault: {}; to mend it: {}", Escaped(why), Escaped(mend)))

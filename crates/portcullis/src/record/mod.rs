@@ -52,6 +52,11 @@ pub enum Told {
         /// Who said so.
         by: String,
     },
+    /// Something has changed, and nobody has to do anything about it.
+    Notice {
+        /// What.
+        what: String,
+    },
     /// Something is wrong that a person should know.
     Fault {
         /// What, where and why.
