@@ -90,6 +90,11 @@ fn in_the_background_it_watches_when_its_caller_goes_on() {
     assert!(guard.runs());
     assert!(guard.read("cmdline").starts_with("portsentry\0-stcp\0-sudp\0"), "{}", guard.read("cmdline"));
     assert!(guard.read("status").contains("Umask:\t0077"));
+    if testbed::is_installed("pidof") {
+        let found = machine.run(&["pidof", "portsentry"]).stdout;
+        let found = String::from_utf8_lossy(&found).into_owned();
+        assert!(found.split_whitespace().any(|id| id == guard.id.to_string()), "{found}");
+    }
     for stream in ["0", "1", "2"] {
         let target = fs::read_link(guard.place().join("fd").join(stream)).unwrap();
         assert_eq!(target, Path::new("/dev/null"), "{stream}");
@@ -137,6 +142,69 @@ fn only_root_may_start_it() {
     let output = command.arg("sh").arg(PROGRAM).output().unwrap();
     assert_eq!(output.status.code(), Some(255), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("You need to be root to run this."));
+}
+
+/// What how-tos and their copies have made of the file: it starts, or says line and mend.
+#[test]
+fn broken_files_start_or_say_where_and_how_to_mend_them() {
+    let Some(machine) = machine("") else { return };
+    let files = CONFIGURATION.lines().skip(2).collect::<Vec<_>>().join("\n");
+    let write = |text: &str| {
+        machine.enter(|| fs::write("/etc/portsentry/portsentry.conf", format!("{text}\n{files}\n")).unwrap());
+    };
+    for text in [
+        "TCP_PORTS=”1,11”\nBLOCK_TCP=“0”",
+        "TCP_PORTS=\"1,11,12,12\n346,20034\"",
+        "TCP_PORTS=\"1, 11, 15\"",
+        "TCP_PORTS=\"1,512-515,70000\"",
+        "TCP_PORTS=1,11",
+        "\tTCP_PORTS = \"1\"\r\n",
+        "TCP_PORTS=\"1\"\nKILL_ROUTE=\"/sbin/route add –host $TARGET$ reject\"\nBLOCK_TCP=\"1\"",
+        "TCP_PORTS=\"1\"\nNO_SUCH_KEY=\"1\"\nKILL_RUN_CMD=\"/no/such/program $TARGET$\"\nBLOCK_TCP=\"2\"",
+        "TCP_PORTS=\"1\"\nKILL_ROUTE_BY=\"nftables\"\nBLOCK_TIME=\"7d\"\nBLOCK_TCP=\"1\"",
+    ] {
+        write(text);
+        let output = portsentry(&machine, &["-stcp", "--pid-file", "/run/portsentry.pid"]);
+        assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+        let guard = Guard::of(&machine, "/run/portsentry.pid");
+        guard.signal(rustix::process::Signal::TERM);
+        wait_until(SOON, "its end", || (!guard.runs()).then_some(()));
+    }
+    for (text, place, mend) in [
+        (
+            "TCP_PORTS=\"1\"\nKILL_ROUTE=\"/sbin/iptables -I INPUT\n -s $TARGET$ -j DROP\"",
+            ":2:13",
+            "on one line",
+        ),
+        ("TCP_PORTS=\"1\"\nBLOCK_TIME=\"7\"", ":2:13", "\"7d\""),
+        ("TCP_PORTS=", ":1:1", "write TCP_PORTS="),
+    ] {
+        write(text);
+        let output = portsentry(&machine, &["-stcp"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(255), "{text}\n{said}");
+        assert!(said.contains(&format!("portsentry.conf{place}")) && said.contains(mend), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn the_ignore_file_of_an_init_script_follows_the_hosts_addresses() {
+    let Some(machine) = machine(CONFIGURATION) else { return };
+    machine.add_address("lo", "192.0.2.7/24");
+    let ignored = || machine.enter(|| fs::read_to_string("/etc/portsentry/portsentry.ignore").unwrap());
+    machine
+        .enter(|| fs::write("/etc/portsentry/portsentry.ignore.static", "10.1.0.0/16 # office\n").unwrap());
+    assert_started(&portsentry(&machine, &["-stcp", "--pid-file", "/run/portsentry.pid"]));
+    let guard = Guard::of(&machine, "/run/portsentry.pid");
+    assert!(
+        ignored().contains("DO NOT EDIT") && ignored().contains("\n10.1.0.0/16 # office\n"),
+        "{}",
+        ignored()
+    );
+    assert!(ignored().contains("\n192.0.2.7\n"));
+    machine.add_address("lo", "2001:db8::7/64");
+    wait_until(SOON, "the new address", || ignored().contains("\n2001:db8::7\n").then_some(()));
+    assert!(guard.runs());
 }
 
 #[test]
