@@ -136,9 +136,9 @@ impl AppendOnly {
         (!self.waiting.is_empty() || self.fault.is_some()).then_some(self.retry_at)
     }
 
-    /// What waits for the disk.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// What waits for the disk, oldest first.
+    pub(super) fn waiting(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.waiting.iter().map(Vec::as_slice)
     }
 
     /// Sentences to say: a fault once when it begins, and its end.

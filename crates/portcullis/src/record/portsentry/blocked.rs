@@ -60,6 +60,8 @@ pub struct BlockedFile {
     /// The file as it was when we read or wrote it last; none where it was not there.
     stamp: Option<Stamp>,
     is_changed: bool,
+    /// Who is in it, as far as we know: nobody is entered twice.
+    entered: BTreeSet<IpAddr>,
     zone: TimeZone,
 }
 
@@ -83,7 +85,16 @@ impl BlockedFile {
         let stamp = stamp(&path);
         // 0644 in both versions (measured).
         let file = AppendOnly::new(path, 0o644);
-        BlockedFile { file, own_form: form, form: None, is_torn: false, stamp, is_changed: false, zone }
+        BlockedFile {
+            file,
+            own_form: form,
+            form: None,
+            is_torn: false,
+            stamp,
+            is_changed: false,
+            entered: BTreeSet::new(),
+            zone,
+        }
     }
 
     /// Who is in it. A file that isn't there holds nobody.
@@ -138,6 +149,9 @@ impl BlockedFile {
         if odd > NAMED {
             held.notices.push(format!("{path}: {} more such lines", odd - NAMED));
         }
+        // What waits for a disk that is full has not been taken out by anybody.
+        held.addresses.extend(self.file.waiting().flat_map(form::pieces).filter_map(|piece| piece.host()));
+        self.entered.clone_from(&held.addresses);
         let form = match (has_text, has_records) {
             (true, false) => Form::Text,
             (false, true) => Form::Binary,
@@ -156,7 +170,7 @@ impl BlockedFile {
         Ok(held)
     }
 
-    /// Enters a host that was blocked at `time`.
+    /// Enters a host that was blocked at `time`, unless it is in the file already: a restart repeats no line.
     pub fn append(&mut self, time: Wall, host: Host<'_>, of: Protocol, port: u16, now: Mono) {
         if self.form.is_none() {
             // In which form to go on. Where it can't be read it can't be written either, which is said then, and what
@@ -174,6 +188,10 @@ impl BlockedFile {
             }
         }
         self.look();
+        // After somebody else's change we can't know; twice is better than not at all.
+        if !self.entered.insert(host.address) && !self.is_changed {
+            return;
+        }
         let (bytes, holds) = match self.form() {
             Form::Text => {
                 let words = words::one_blocked(host, of, port);
@@ -195,10 +213,12 @@ impl BlockedFile {
             !pieces(bytes).iter().any(|piece| piece.host().is_some_and(|host| addresses.contains(&host)))
         });
         let gone = self.rewrite(|piece| !piece.host().is_some_and(|host| addresses.contains(&host)));
-        match gone {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
-            gone => gone,
-        }
+        let gone = match gone {
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            gone => gone?,
+        };
+        self.entered.retain(|address| !addresses.contains(address));
+        Ok(gone)
     }
 
     /// Whether somebody else has changed it since it was read: an administrator took a host out, perhaps. Asks for

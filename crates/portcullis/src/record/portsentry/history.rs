@@ -77,6 +77,6 @@ impl History {
     /// Lines that wait for the disk.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.file.waiting()
+        self.file.waiting().len()
     }
 }

@@ -151,7 +151,7 @@ fn lines_wait_for_a_full_disk_and_none_is_torn_or_lost() {
         assert!(why.contains("No space left on device"), "{why}");
         file.tick(Holds::Lines, at(1));
         assert!(file.take_notices().is_empty(), "said once");
-        assert_eq!(file.waiting(), 20);
+        assert_eq!(file.waiting().len(), 20);
     });
     inside.run(&["mount", "-o", "remount,size=1m", "/var/small"]);
     inside.enter(|| {
@@ -187,7 +187,7 @@ fn what_waits_is_bounded_and_what_is_missing_is_said() {
     for number in 0..UNWRITTEN + 7 {
         line(&mut file, &number.to_string(), 0);
     }
-    assert_eq!(file.waiting(), UNWRITTEN);
+    assert_eq!(file.waiting().len(), UNWRITTEN);
     let why = fault(&mut file);
     assert!(why.contains("Is a directory"), "{why}");
     fs::remove_dir(&path).unwrap();

@@ -57,15 +57,37 @@ fn entries_are_those_that_were_measured() {
 }
 
 #[test]
-fn a_restart_keeps_every_entry() {
+fn a_restart_keeps_every_entry_and_repeats_none() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("blocked.stcp");
     enter(&mut file(&path, STCP), "10.77.0.1", "10.77.0.1", 0);
     let mut again = file(&path, STCP);
     again.prepare(Mono::default());
     assert_eq!(again.read().unwrap().addresses, set(&["10.77.0.1"]));
-    enter(&mut again, "x", "10.77.0.2", 0);
+    for address in ["10.77.0.1", "10.77.0.2", "10.77.0.2"] {
+        enter(&mut again, "x", address, 0);
+    }
     assert_eq!(again.read().unwrap().addresses, set(&["10.77.0.1", "10.77.0.2"]));
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+    // Taken out, it may come in again.
+    again.remove(&set(&["10.77.0.2"])).unwrap();
+    enter(&mut again, "x", "10.77.0.2", 0);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+    // Also without a first look at the file.
+    enter(&mut file(&path, STCP), "x", "10.77.0.1", 0);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_host_that_waits_for_the_disk_is_not_one_that_was_taken_out() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("blocked");
+    let mut one = file(&path, STCP);
+    fs::create_dir(&path).unwrap();
+    enter(&mut one, "x", "10.77.0.1", 0);
+    fs::remove_dir(&path).unwrap();
+    assert!(one.changed());
+    assert_eq!(one.read().unwrap().addresses, set(&["10.77.0.1"]));
 }
 
 #[test]
@@ -75,8 +97,9 @@ fn a_file_of_the_other_version_is_read_and_goes_on_in_its_form() {
     fs::write(&path, LINE).unwrap();
     let mut two = file(&path, Voice::Two);
     two.prepare(Mono::default());
-    enter(&mut two, "10.77.0.1", "10.77.0.1", 0);
-    assert_eq!(fs::read_to_string(&path).unwrap(), LINE.repeat(2));
+    enter(&mut two, "10.77.0.1", "10.77.0.2", 0);
+    let second = LINE.replace("/10.77.0.1", "/10.77.0.2");
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{LINE}{second}"));
     let says = format!(
         "{} has the text of PortSentry 1.x, though this runs as 2.x; its hosts are read and it goes on in that form",
         path.display()
