@@ -29,6 +29,7 @@ pub struct KernelHost {
     mute: Mute,
     is_mute_changed: bool,
     failures: u64,
+    disregards_services: bool,
 }
 
 impl KernelHost {
@@ -45,7 +46,13 @@ impl KernelHost {
             mute: Mute::default(),
             is_mute_changed: false,
             failures: 0,
+            disregards_services: false,
         })
+    }
+
+    /// A service does not keep a contact from being a probe any more (2.x `-S`); a connection that stands does.
+    pub fn disregard_services(&mut self) {
+        self.disregards_services = true;
     }
 
     /// It is so late now; answers grow old by it.
@@ -73,6 +80,9 @@ impl KernelHost {
     }
 
     fn ask(&mut self, contact: &Contact) -> Result<bool, NetlinkError> {
+        if self.disregards_services {
+            return Ok(false);
+        }
         let (target, source) = (contact.target, (contact.source, contact.source_port));
         if self.sockets.has_service(target, None, contact.interface)? {
             return Ok(true);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use portcullis_core::engine::Engine;
@@ -23,6 +24,13 @@ use crate::record::portsentry::{
     Attack, AttackFate, Seen, Settings, Settled, StepDone, Voice, Writer, blocked_path, words,
 };
 use crate::record::{LogEvent, Told};
+
+/// What 1.x says at every end.
+const LAST_WORDS_ONE: [&str; 2] =
+    ["securityalert: PortSentry is shutting down", "adminalert: PortSentry is shutting down"];
+
+/// How long the last lines may wait for the system's log.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Ports that the start names one by one; of more, a range is said instead.
 const NAMED: usize = 1024;
@@ -98,7 +106,7 @@ impl Journal {
             Told::Enforce { by } => {
                 self.say(&format!("adminalert: blocking again, as {} said", printable(by)), now);
             }
-            Told::Stop { .. } => self.farewell(now),
+            Told::Stop { .. } => self.end(now),
         }
     }
 
@@ -238,13 +246,18 @@ impl Journal {
         self.say(&format!("adminalert: ERROR: {}", one_line(&format!("{why}{mend}"))), now);
     }
 
-    /// The last words of every end.
-    pub fn farewell(&mut self, now: Now) {
-        if self.writers.iter().any(|own| own.mode.is_some()) {
-            self.say("securityalert: PortSentry is shutting down", now);
-            self.say("adminalert: PortSentry is shutting down", now);
-        } else {
-            self.say(SHUTTING_DOWN_TWO, now);
+    /// What was held back is told, then come the last words of every end.
+    fn end(&mut self, now: Now) {
+        let is_one = self.writers.iter().any(|own| own.mode.is_some());
+        let mut writers = std::mem::take(&mut self.writers).into_iter();
+        let first = writers.next();
+        let mut missing: u64 = writers.map(|own| own.writer.finish(&[], now, PATIENCE)).sum();
+        if let Some(own) = first {
+            let last: &[&str] = if is_one { &LAST_WORDS_ONE } else { &[SHUTTING_DOWN_TWO] };
+            missing += own.writer.finish(last, now, PATIENCE);
+        }
+        if missing > 0 {
+            super::slow::complain(&format!("{missing} lines were left out of the system's log"));
         }
     }
 
@@ -330,9 +343,7 @@ pub fn farewell(dialect: Dialect, why: Option<&str>) {
         syslog.send(Severity::Notice, &format!("adminalert: ERROR: {}", one_line(why)), now);
     }
     let lines: &[&str] = match dialect {
-        Dialect::One => {
-            &["securityalert: PortSentry is shutting down", "adminalert: PortSentry is shutting down"]
-        }
+        Dialect::One => &LAST_WORDS_ONE,
         Dialect::Two => &[SHUTTING_DOWN_TWO],
     };
     for line in lines {

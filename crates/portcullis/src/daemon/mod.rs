@@ -200,7 +200,10 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     };
 
     let netlink = |error| NotStarted::failed("netlink could not be opened", error);
-    let host = KernelHost::open().map_err(netlink)?;
+    let mut host = KernelHost::open().map_err(netlink)?;
+    if plan.persona.as_ref().is_some_and(|own| own.arguments.ignores_services) {
+        host.disregard_services();
+    }
     let mut engine = Engine::new(plan.settings(mode.0), View::Live, secret()?);
     let since = clock::now();
     engine.surround(since, look.surroundings.clone());
