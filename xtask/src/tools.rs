@@ -36,8 +36,18 @@ const TOOLS: [Tool; 15] = [
     tool("iperf3", ["iperf3", "iperf3", "iperf3", "iperf"]),
 ];
 
-/// Packages whose programs ours is compared with.
-const ANCESTORS: [&str; 1] = ["portsentry"];
+/// Packages whose programs ours is compared with, and those that read what we write or ban through us. The latter
+/// would bring a service, a mail server and a cron job with them if they were installed.
+const ANCESTORS: [&str; 8] = [
+    "portsentry",
+    "fail2ban",
+    "logcheck",
+    "logtail",
+    "lockfile-progs",
+    "liblockfile1",
+    "logrotate",
+    "libpopt0",
+];
 
 /// Programs that install packages, in the order of `Tool::packages`.
 const INSTALLERS: [(&str, &str); 4] = [
@@ -97,7 +107,9 @@ pub fn install_missing(needed: &[&str]) -> Result<(), String> {
 /// If apt-get is there and can't download one of them, also with fresh package lists.
 pub fn unpack_ancestors() -> Result<(), String> {
     if !testbed::is_installed("apt-get") {
-        println!("xtask: no apt-get here, so nothing is compared with Debian's portsentry");
+        println!(
+            "xtask: no apt-get here, so nothing is compared with Debian's portsentry, nor tried with its neighbours"
+        );
         return Ok(());
     }
     for package in ANCESTORS {

@@ -11,6 +11,7 @@ mod friends;
 mod harness;
 mod kernel;
 mod listening;
+mod neighbours;
 mod operating;
 mod peers;
 mod published;
