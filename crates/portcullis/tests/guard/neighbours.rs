@@ -121,7 +121,7 @@ enum Section {
 }
 
 /// Lines of syslog, whether fail2ban bans the host, and where logcheck reports it.
-const SYSLOG: [(&str, bool, Section); 24] = {
+const SYSLOG: [(&str, bool, Section); 26] = {
     use Section::{Alert, Event, Nowhere};
     [
         ("adminalert: PortSentry 1.2 is starting.", false, Nowhere),
@@ -136,6 +136,9 @@ const SYSLOG: [(&str, bool, Section); 24] = {
         ("adminalert: PortSentry is shutting down", false, Nowhere),
         ("adminalert: ERROR: could not bind TCP socket: 143. Attempting to continue", false, Event),
         ("securityalert: ERROR: There was an error trying to block host 192.0.2.1", false, Event),
+        // That a service has come to a trap's port, or has left one, is no fault, but nobody should miss it.
+        ("adminalert: port 143/tcp is free, and watched now", false, Event),
+        ("adminalert: a service has come to port 143/udp, so it is not watched for now", false, Event),
         ("attackalert: TCP SYN/Normal scan from host: 192.0.2.1/192.0.2.1 to TCP port: 111", false, Alert),
         ("attackalert:  TCP NULL scan from host: x.example/192.0.2.1 to TCP port: 111", false, Alert),
         ("attackalert: Host: 192.0.2.1/192.0.2.1 is already blocked Ignoring", false, Alert),
