@@ -133,7 +133,8 @@ impl Responses {
     /// Whether nothing comes to a socket any more from whoever is blocked.
     #[must_use]
     pub fn drops_incoming(&self) -> bool {
-        self.route.as_ref().is_none_or(|route| undo::drops_incoming(route))
+        let shuts_out = [self.block_tcp, self.block_udp].contains(&BlockMode::Respond);
+        shuts_out && self.route.as_ref().is_none_or(|route| undo::drops_incoming(route))
     }
 
     /// Whether events of this transport lead to responses.
@@ -182,6 +183,15 @@ mod tests {
 
     const DENY: &str = "deny ALL: 192.0.2.1 : DENY";
     const ROUTE: &str = "route /sbin/iptables -I INPUT -s 192.0.2.1 -j DROP";
+
+    #[test]
+    fn who_is_only_told_of_is_heard_on() {
+        let drops = |config: &PortsentryConfig| Responses::of(config, "stcp", "sudp").drops_incoming();
+        let by_set = PortsentryConfig { kill_route: None, ..config() };
+        assert!(drops(&config()) && drops(&by_set));
+        let command_only = PortsentryConfig { block_tcp: BlockMode::CommandOnly, ..by_set };
+        assert!(!drops(&command_only), "no block, so nothing is dropped");
+    }
 
     #[test]
     fn the_order_is_the_measured_one() {
