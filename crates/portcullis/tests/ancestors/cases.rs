@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::differences::{Difference, difference, differences};
-use crate::observed::{Kind, Observed, alert};
+use crate::observed::{Kind, Observed, alert, by_source};
 use crate::probes::{Forge, MARKER, SYN, VICTIM, connect, datagram};
 use crate::victim::{CONFIGURATION, Daemon, Program, SOON, Victim, original_is_there};
 
@@ -147,7 +147,7 @@ SCAN_TRIGGER="0"
     }
 
     /// What is not as measured, in words; nothing if all is.
-    fn compare(&self, is: &Observed) -> Vec<String> {
+    fn compare(&self, program: Program, is: &Observed) -> Vec<String> {
         // The measurements have the first six lines of each run.
         let was = Observed::of(&self.log_lines, &self.responses, &self.hosts_deny);
         let mut faults = Faults::default();
@@ -162,30 +162,48 @@ SCAN_TRIGGER="0"
         }
         if self.blocked.is_some() {
             faults.equal("responses", &was.responses, &is.responses);
-            faults.equal("hosts.deny", &self.hosts_deny, &is.hosts_deny);
-            for kind in [Kind::Alert, Kind::Response, Kind::AlreadyBlocked, Kind::Options, Kind::OnlyLogged] {
-                let (was, is) = (was.lines_of(kind), is.lines_of(kind));
-                faults.equal(&format!("{kind:?} lines"), &was, &&is[..was.len().min(is.len())]);
+            faults.equal("hosts.deny", &was.hosts_deny, &is.hosts_deny);
+            for (source, was) in &was.lines {
+                let is = is.lines.get(source).map_or(&[][..], Vec::as_slice);
+                let told = |lines: &[String]| -> Vec<String> {
+                    lines.iter().take(was.len()).map(|line| self.without_turn(line)).collect()
+                };
+                faults.equal("log lines", &told(was), &told(is));
             }
-            let services =
-                |run: &Observed| run.lines_of(Kind::Service).iter().cloned().collect::<BTreeSet<_>>();
-            // In a long run the six lines may end before the first of them.
-            if self.log_lines.len() < 6 || !was.lines_of(Kind::Service).is_empty() {
-                faults.equal("lines about services", &services(&was), &services(is));
-            }
+            self.compare_services(&was, is, program, &mut faults);
             let already = is.alerts - is.blocked_addresses.len().min(is.alerts);
-            faults.equal("AlreadyBlocked lines", &already, &is.lines_of(Kind::AlreadyBlocked).len());
+            faults.equal("\"already blocked\" lines", &already, &is.count(Kind::AlreadyBlocked));
             faults.others(&was, is);
         }
         faults.0
     }
 
+    /// 2.x wrote a line for each packet to a real service, however friendly (fault 18). Ours never does.
+    fn compare_services(&self, was: &Observed, is: &Observed, program: Program, faults: &mut Faults) {
+        let services = |run: &Observed| run.aside(Kind::Service).iter().cloned().collect::<BTreeSet<_>>();
+        let was = if program == Program::Ours { BTreeSet::new() } else { services(was) };
+        faults.equal("lines about services", &was, &services(is));
+    }
+
+    /// When nmap repeats a datagram depends on its clock, and so does whose turn it is in an alert.
+    fn without_turn(&self, line: &str) -> String {
+        match line.split_once('#') {
+            Some((before, after)) if line.contains("port: ") && self.command.contains("-sU") => {
+                format!("{before}#{}", after.trim_start_matches(|letter: char| letter.is_ascii_digit()))
+            }
+            _ => line.to_owned(),
+        }
+    }
+
     /// What is not as the table of differences says, in words.
     fn compare_with(&self, stated: &Difference, is: &Observed) -> Vec<String> {
         let mut faults = Faults::default();
-        let hosts_deny = stated.hosts_deny.clone().unwrap_or_else(|| {
-            stated.blocked.iter().map(|address| format!("ALL: {address} : DENY")).collect()
-        });
+        // hosts_options(5) reads an IPv6 address in brackets only.
+        let denied = |address: &String| match address.contains(':') {
+            true => format!("ALL: [{address}] : DENY"),
+            false => format!("ALL: {address} : DENY"),
+        };
+        let hosts_deny: Vec<String> = stated.blocked.iter().map(denied).collect();
         let same = stated.ports == self.ports
             && stated.blocked == self.blocked_addresses
             && hosts_deny == self.hosts_deny;
@@ -194,13 +212,9 @@ SCAN_TRIGGER="0"
         }
         faults.equal("ports", &stated.ports, &is.ports);
         faults.equal("blocked addresses", &stated.blocked, &is.blocked_addresses);
-        faults.equal("hosts.deny", &hosts_deny, &is.hosts_deny);
-        faults.equal(
-            "number of response lines",
-            &(3 * stated.blocked.len()),
-            &is.lines_of(Kind::Response).len(),
-        );
-        faults.equal("lines of no known kind", &Vec::<String>::new(), &is.lines_of(Kind::Other).to_vec());
+        faults.equal("hosts.deny", &by_source(&hosts_deny), &is.hosts_deny);
+        faults.equal("response lines", &(3 * stated.blocked.len()), &is.count(Kind::Response));
+        faults.equal("lines of no known kind", &[].as_slice(), &is.aside(Kind::Other));
         faults.0
     }
 }
@@ -218,9 +232,8 @@ impl Faults {
 
     /// Lines of no known kind must be lines of the original's.
     fn others(&mut self, was: &Observed, is: &Observed) {
-        let known = was.lines_of(Kind::Other);
-        let strange =
-            is.lines_of(Kind::Other).iter().filter(|line| !known.contains(line)).collect::<Vec<_>>();
+        let known = was.aside(Kind::Other);
+        let strange = is.aside(Kind::Other).iter().filter(|line| !known.contains(line)).collect::<Vec<_>>();
         self.equal("lines of no known kind", &Vec::new(), &strange);
     }
 }
@@ -251,7 +264,10 @@ fn drive(program: Program, mode: &str) {
                     lab = Some(furnish()?);
                 }
                 let (victim, forge) = lab.as_ref()?;
-                Some(cell(case, program, victim, forge, difference(&table, &case.tool, mode)))
+                let stated = difference(&table, &case.tool, mode);
+                // About once in a thousand runs 1.2 ends by itself just after its start (measured).
+                let ended = || vec!["the original has ended by itself three times".to_owned()];
+                Some((0..3).find_map(|_| cell(case, program, victim, forge, stated)).unwrap_or_else(ended))
             }));
             let faults = match cell {
                 Ok(Some(faults)) => faults,
@@ -286,30 +302,39 @@ fn furnish() -> Option<(Victim, Forge)> {
     Some((victim, forge))
 }
 
-/// One cell, with a fresh daemon; what doesn't agree.
+/// One cell, with a fresh daemon; what doesn't agree. `None` if the original has ended by itself.
 fn cell(
     case: &Case,
     program: Program,
     victim: &Victim,
     forge: &Forge,
     stated: Option<&Difference>,
-) -> Vec<String> {
+) -> Option<Vec<String>> {
     victim.clean();
     victim.write(CONFIGURATION, &case.configuration());
     let daemon = case.start(victim, program);
     case.drive(victim, forge);
     case.mark(victim, forge);
-    testbed::wait_until(SOON, &format!("the mark after {}", case.tool), || {
-        case.marked(victim, &daemon).then_some(())
-    });
+    let deadline = Instant::now() + SOON;
+    while !case.marked(victim, &daemon) {
+        if program == Program::Original && victim.has_ended() {
+            return None;
+        }
+        if Instant::now() > deadline {
+            let told = case.log(victim, &daemon).join("\n      ");
+            return Some(vec![format!("the mark was never told of, only\n      {told}")]);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
     // Commands of several sources may run side by side and end in any order, so ours is given a moment after the
     // mark. What was too much stays too much.
     let deadline = Instant::now() + Duration::from_secs(3);
     loop {
         let is = case.observe(victim, &daemon);
-        let faults = stated.map_or_else(|| case.compare(&is), |stated| case.compare_with(stated, &is));
+        let faults =
+            stated.map_or_else(|| case.compare(program, &is), |stated| case.compare_with(stated, &is));
         if faults.is_empty() || Instant::now() > deadline {
-            return faults;
+            return Some(faults);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -381,4 +406,49 @@ fn the_original_in_sudp_is_as_measured() {
 #[test]
 fn the_original_in_audp_is_as_measured() {
     drive(Program::Original, "1.2 audp");
+}
+
+#[test]
+fn ours_in_tcp_is_as_measured() {
+    drive(Program::Ours, "1.2 tcp");
+}
+
+#[test]
+fn ours_in_stcp_is_as_measured() {
+    drive(Program::Ours, "1.2 stcp");
+}
+
+#[test]
+fn ours_in_atcp_is_as_measured() {
+    drive(Program::Ours, "1.2 atcp");
+}
+
+#[test]
+fn ours_in_udp_is_as_measured() {
+    drive(Program::Ours, "1.2 udp");
+}
+
+#[test]
+fn ours_in_sudp_is_as_measured() {
+    drive(Program::Ours, "1.2 sudp");
+}
+
+#[test]
+fn ours_in_audp_is_as_measured() {
+    drive(Program::Ours, "1.2 audp");
+}
+
+#[test]
+fn ours_in_the_2_x_mode_pcap_is_as_measured() {
+    drive(Program::Ours, "2.x pcap");
+}
+
+#[test]
+fn ours_in_the_2_x_mode_raw_is_as_measured() {
+    drive(Program::Ours, "2.x raw");
+}
+
+#[test]
+fn ours_in_the_2_x_mode_connect_is_as_measured() {
+    drive(Program::Ours, "2.x connect");
 }

@@ -20,9 +20,6 @@ pub struct Difference {
     pub ports: BTreeMap<String, BTreeSet<u16>>,
     /// Who is blocked.
     pub blocked: BTreeSet<String>,
-    /// How a blocked address stands in hosts.deny, where not as PortSentry wrote it.
-    #[serde(default)]
-    pub hosts_deny: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,7 +9,11 @@
 mod cases;
 mod dice;
 mod differences;
+mod failing;
+mod load;
+mod names;
 mod observed;
 mod probes;
+mod restarting;
 mod side_by_side;
 mod victim;

@@ -2,9 +2,9 @@
 //! runs can be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-/// A kind of log line. Kinds are compared one by one, each in its order: commands run beside the detection, so a
-/// later alert may be told before an earlier command has ended.
+/// A kind of log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A probe that counted.
@@ -69,8 +69,23 @@ pub fn kind(line: &str) -> Kind {
     rules.iter().find(|(text, _)| line.contains(text)).map_or(Kind::Other, |(_, kind)| *kind)
 }
 
+/// Whom a line of a log or a file is about; of two the first.
+pub fn source(line: &str) -> Option<IpAddr> {
+    line.split([' ', '/', '[', ']', '"']).find_map(|word| word.parse().ok())
+}
+
+/// The lines by whom they are about, each source's in their order. That order is a promise: ours runs the responses
+/// to several sources at the same time, but what concerns one of them happens and is told in turn.
+pub fn by_source(lines: &[String]) -> BTreeMap<Option<IpAddr>, Vec<String>> {
+    let mut sorted: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for line in lines {
+        sorted.entry(source(line)).or_default().push(line.clone());
+    }
+    sorted
+}
+
 /// The order in which scanners try ports is up to chance. In these lines each port stands as the number of its
-/// first appearance in an alert, so that two orders compare equal when they tell the same story.
+/// first appearance, so that two orders compare equal when they tell the same story.
 pub struct Ports {
     order: Vec<u16>,
 }
@@ -79,9 +94,12 @@ impl Ports {
     /// Of log lines, in their order.
     pub fn of(lines: &[String]) -> Self {
         let mut order = Vec::new();
-        for alert in lines.iter().filter_map(|line| alert(line)) {
-            if !order.contains(&alert.port) {
-                order.push(alert.port);
+        for line in lines {
+            let words: Vec<&str> = line.split(' ').collect();
+            for port in port_places(&words).filter_map(|place| digits(words[place]).parse().ok()) {
+                if !order.contains(&port) {
+                    order.push(port);
+                }
             }
         }
         Self { order }
@@ -89,19 +107,16 @@ impl Ports {
 
     /// The line with `port: 111` as `port: #1`, and the same in the test's own responses.
     pub fn number(&self, line: &str) -> String {
-        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        for place in 1..words.len() {
-            let after_port = words[place - 1] == "port:";
-            let in_response = place > 1 && matches!(command_word(&words[place - 2]), "ROUTE" | "CMD");
-            if after_port || in_response {
-                words[place] = self.number_word(&words[place]);
-            }
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut numbered: Vec<String> = words.iter().copied().map(str::to_owned).collect();
+        for place in port_places(&words) {
+            numbered[place] = self.number_word(words[place]);
         }
-        words.join(" ")
+        numbered.join(" ")
     }
 
     fn number_word(&self, word: &str) -> String {
-        let digits = word.trim_matches(|letter: char| !letter.is_ascii_digit());
+        let digits = digits(word);
         let known = digits.parse().ok().and_then(|port: u16| self.order.iter().position(|one| *one == port));
         match known {
             Some(place) => word.replacen(digits, &format!("#{}", place + 1), 1),
@@ -110,8 +125,16 @@ impl Ports {
     }
 }
 
-fn command_word(word: &str) -> &str {
-    word.trim_matches('"')
+/// Which words of a line are ports: behind `port:`, and the second behind the test's own `ROUTE` and `CMD`.
+fn port_places<'a>(words: &'a [&'a str]) -> impl Iterator<Item = usize> + 'a {
+    (1..words.len()).filter(|place| {
+        let in_response = *place > 1 && matches!(words[place - 2].trim_matches('"'), "ROUTE" | "CMD");
+        words[place - 1] == "port:" || in_response
+    })
+}
+
+fn digits(word: &str) -> &str {
+    word.trim_matches(|letter: char| !letter.is_ascii_digit())
 }
 
 /// What is compared of a run.
@@ -123,36 +146,62 @@ pub struct Observed {
     pub alerts: usize,
     /// Whoever had a response.
     pub blocked_addresses: BTreeSet<String>,
-    /// What the responses wrote, in order; ports as in [`Ports`].
-    pub responses: Vec<String>,
-    /// The lines of hosts.deny, in order.
-    pub hosts_deny: Vec<String>,
-    /// The log lines by kind, ports as in [`Ports`].
-    pub lines: BTreeMap<Kind, Vec<String>>,
+    /// What the responses wrote, by source; ports as in [`Ports`].
+    pub responses: BTreeMap<Option<IpAddr>, Vec<String>>,
+    /// The lines of hosts.deny, by source.
+    pub hosts_deny: BTreeMap<Option<IpAddr>, Vec<String>>,
+    /// The log lines about each source, ports as in [`Ports`], less those of [`Observed::aside`].
+    pub lines: BTreeMap<Option<IpAddr>, Vec<String>>,
+    /// Lines about services, and those of no known kind.
+    pub aside: BTreeMap<Kind, Vec<String>>,
 }
 
 impl Observed {
     /// Of the log, of what the responses wrote and of hosts.deny.
     pub fn of(log: &[String], responses: &[String], hosts_deny: &[String]) -> Self {
-        let ports = Ports::of(log);
-        let mut observed = Self { hosts_deny: hosts_deny.to_vec(), ..Self::default() };
+        let mut observed = Self { hosts_deny: by_source(hosts_deny), ..Self::default() };
         for alert in log.iter().filter_map(|line| alert(line)) {
             observed.alerts += 1;
             observed.ports.entry(alert.kind).or_default().insert(alert.port);
         }
+        let mut told = Vec::new();
         for line in log {
-            observed.lines.entry(kind(line)).or_default().push(ports.number(line));
+            match kind(line) {
+                kind @ (Kind::Service | Kind::Other) => {
+                    observed.aside.entry(kind).or_default().push(line.clone())
+                }
+                Kind::Administration => {}
+                _ => told.push(line.clone()),
+            }
         }
-        for response in responses {
-            observed.blocked_addresses.extend(response.split(' ').nth(1).map(str::to_owned));
-            observed.responses.push(ports.number(response));
+        let responses = by_source(responses);
+        observed.blocked_addresses = responses.keys().flatten().map(IpAddr::to_string).collect();
+        observed.lines = by_source(&told);
+        for (source, lines) in &mut observed.lines {
+            let ports = Ports::of(lines);
+            let number = |lines: &[String]| lines.iter().map(|line| ports.number(line)).collect();
+            *lines = number(lines);
+            if let Some(of_source) = responses.get(source) {
+                observed.responses.insert(*source, number(of_source));
+            }
+        }
+        // Whose alerts are not among the lines that were kept has scanned like the others.
+        let ports = Ports::of(log);
+        for (source, lines) in responses {
+            let number = || lines.iter().map(|line| ports.number(line)).collect();
+            observed.responses.entry(source).or_insert_with(number);
         }
         observed
     }
 
-    /// The lines of a kind.
-    pub fn lines_of(&self, kind: Kind) -> &[String] {
-        self.lines.get(&kind).map_or(&[], Vec::as_slice)
+    /// How many lines of a kind there are about sources.
+    pub fn count(&self, wanted: Kind) -> usize {
+        self.lines.values().flatten().filter(|line| kind(line) == wanted).count()
+    }
+
+    /// Lines that stand aside.
+    pub fn aside(&self, kind: Kind) -> &[String] {
+        self.aside.get(&kind).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -173,6 +222,14 @@ mod tests {
         let options = "<29>attackalert: Packet from host: 10.77.0.1/10.77.0.1 to TCP port: 1 has IP options set \
                        (detection avoidance technique).";
         assert_eq!((alert(options), kind(options)), (None, Kind::Options));
+    }
+
+    #[test]
+    fn a_line_is_about_the_first_address_in_it() {
+        let about = |line: &str| source(line).map(|source| source.to_string());
+        assert_eq!(about("Host: 10.77.0.1/10.77.0.1 Port: 7 UDP Blocked").as_deref(), Some("10.77.0.1"));
+        assert_eq!(about("ALL: [fd77::1] : DENY").as_deref(), Some("fd77::1"));
+        assert_eq!(about("<29>attackalert: Ignoring TCP response per configuration file setting."), None);
     }
 
     #[test]

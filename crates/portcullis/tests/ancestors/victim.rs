@@ -178,6 +178,11 @@ while True:
         lock(&self.log).clone()
     }
 
+    /// Whether a daemon has said since [`Victim::clean`] that it ends.
+    pub fn has_ended(&self) -> bool {
+        self.syslog().iter().any(|line| line.ends_with("adminalert: PortSentry is shutting down"))
+    }
+
     /// Starts a daemon of the 1.x kind, which goes to the background, and returns when it watches.
     ///
     /// # Panics
@@ -248,6 +253,12 @@ impl Daemon {
     #[track_caller]
     pub fn stop(&mut self) {
         self.end("TERM");
+    }
+
+    /// Kills it (SIGKILL) with all its commands, and waits until they are gone.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.end("KILL");
     }
 
     #[track_caller]

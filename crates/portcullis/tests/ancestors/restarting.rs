@@ -1,0 +1,129 @@
+//! Runs that follow each other or stand side by side. PortSentry 1.2 forgot at a restart whom it had blocked, and did
+//! everything to him once more; 2.x remembered, and never blocked again (fault 13).
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use testbed::wait_until;
+
+use crate::load::{scan_from_many, scanner, watching};
+use crate::observed::{Kind, kind};
+use crate::probes::{Forge, SYN, VICTIM};
+use crate::victim::{CONFIGURATION, Program, SOON, STATE, Victim};
+
+const MANY: u32 = 2000;
+
+/// 2,000 hosts take 2,000 lines and commands.
+const LONG: Duration = Duration::from_secs(120);
+
+/// The addresses in the sets of one instance.
+fn in_sets_of(victim: &Victim, instance: &str) -> BTreeSet<Ipv4Addr> {
+    let table = format!("portcullis-ps-{instance}");
+    let listed = victim.lab.victim.run(&["nft", "list", "table", "inet", &table]).stdout;
+    let text = String::from_utf8_lossy(&listed).into_owned();
+    let words = text.split(|letter: char| !letter.is_ascii_digit() && letter != '.');
+    let scanner = |address: &Ipv4Addr| matches!(address.octets(), [198, 18, ..] | [10, 77, 0, 31..=40]);
+    words.filter_map(|word| word.parse().ok()).filter(scanner).collect()
+}
+
+fn lines_of(victim: &Victim, path: &str) -> Vec<String> {
+    let mut lines: Vec<String> = victim.read(path).lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn denied(numbers: std::ops::Range<u32>) -> Vec<String> {
+    let mut lines: Vec<String> = numbers.map(|number| format!("ALL: {}", scanner(number))).collect();
+    lines.sort();
+    lines
+}
+
+/// `rest` is how hosts are shut out; `are_in` says whether all the first so many are.
+fn two_thousand_outlast_a_restart(rest: &str, are_in: impl Fn(&Victim, u32) -> bool) {
+    let Some(victim) = Victim::new() else { return };
+    let configuration = format!("BLOCK_TCP=\"1\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\n{rest}");
+    victim.write(CONFIGURATION, &watching("111", &configuration));
+    let blocked = format!("{STATE}/portsentry.blocked.stcp");
+    let forge = Forge::new(&victim.lab.attacker);
+    let mut daemon = victim.start(Program::Ours, "-stcp");
+    scan_from_many(&victim, &forge, 0..MANY, 111, 4000);
+    let all = usize::try_from(MANY).unwrap();
+    wait_until(LONG, "2,000 hosts to be blocked", || {
+        (victim.read(&blocked).lines().count() == all).then_some(())
+    });
+    daemon.stop();
+    assert!(are_in(&victim, MANY), "a guard that ends lets nobody in");
+    let before = victim.raw_syslog().len();
+    let _daemon = victim.start(Program::Ours, "-stcp");
+    // Some of the old ones come again, and one new one, which is told last.
+    scan_from_many(&victim, &forge, MANY - 20..MANY + 1, 111, 4000);
+    let new = format!("Host {} has been blocked via wrappers", scanner(MANY));
+    wait_until(LONG, "the new scanner to be blocked", || {
+        victim.syslog()[before..].iter().any(|line| line.contains(&new)).then_some(())
+    });
+    wait_until(SOON, "all to be in force", || are_in(&victim, MANY + 1).then_some(()));
+    let since = victim.syslog().split_off(before);
+    let again = since
+        .iter()
+        .filter(|line| kind(line) == Kind::Response && !line.contains(&scanner(MANY).to_string()));
+    assert_eq!(again.collect::<Vec<_>>(), Vec::<&String>::new(), "nobody is blocked twice");
+    assert_eq!(lines_of(&victim, "/etc/hosts.deny"), denied(0..MANY + 1));
+    wait_until(SOON, "the blocked file", || (victim.read(&blocked).lines().count() == all + 1).then_some(()));
+    let history = victim.read(&format!("{STATE}/portsentry.history"));
+    assert_eq!(history.lines().count(), all + 1);
+}
+
+#[test]
+fn two_thousand_in_our_own_set_outlast_a_restart() {
+    two_thousand_outlast_a_restart("", |victim, count| {
+        in_sets_of(victim, "stcp") == (0..count).map(scanner).collect()
+    });
+}
+
+#[test]
+fn two_thousand_by_command_outlast_a_restart() {
+    two_thousand_outlast_a_restart("KILL_ROUTE=\"echo $TARGET$ >> /run/kill.log\"\n", |victim, count| {
+        let mut all: Vec<String> = (0..count).map(|number| scanner(number).to_string()).collect();
+        all.sort();
+        lines_of(victim, "/run/kill.log") == all
+    });
+}
+
+#[test]
+fn two_modes_leave_each_other_alone() {
+    let (first, second, third) =
+        (Ipv4Addr::new(10, 77, 0, 31), Ipv4Addr::new(10, 77, 0, 32), Ipv4Addr::new(10, 77, 0, 33));
+    let Some(victim) = Victim::new() else { return };
+    let configuration = "BLOCK_TCP=\"1\"\nBLOCK_UDP=\"1\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\n";
+    victim.write(CONFIGURATION, &watching("111", configuration));
+    let forge = Forge::new(&victim.lab.attacker);
+    let target = SocketAddrV4::new(VICTIM, 111);
+    let mut tcp = victim.start(Program::Ours, "-stcp");
+    let mut udp = victim.start(Program::Ours, "-sudp");
+    forge.tcp(SocketAddrV4::new(first, 40000), target, SYN);
+    forge.udp(SocketAddrV4::new(second, 40000), target, b"hello");
+    let holds = |instance: &str, addresses: &[Ipv4Addr]| {
+        wait_until(SOON, &format!("{instance} to hold {addresses:?}"), || {
+            (in_sets_of(&victim, instance) == addresses.iter().copied().collect()).then_some(())
+        });
+    };
+    holds("stcp", &[first]);
+    holds("sudp", &[second]);
+    wait_until(SOON, "hosts.deny", || (victim.read("/etc/hosts.deny").lines().count() == 2).then_some(()));
+    tcp.kill();
+    udp.stop();
+    holds("stcp", &[first]);
+    holds("sudp", &[second]);
+    let _udp = victim.start(Program::Ours, "-sudp");
+    forge.udp(SocketAddrV4::new(third, 40000), target, b"hello");
+    holds("sudp", &[second, third]);
+    holds("stcp", &[first]);
+    let _tcp = victim.start(Program::Ours, "-stcp");
+    forge.tcp(SocketAddrV4::new(third, 40000), target, SYN);
+    holds("stcp", &[first, third]);
+    holds("sudp", &[second, third]);
+    // The third is blocked in both, as with PortSentry, but needs its line only once.
+    let lines = [first, second, third].map(|address| format!("ALL: {address}"));
+    assert_eq!(lines_of(&victim, "/etc/hosts.deny"), lines);
+}
