@@ -38,8 +38,9 @@ const TOOLS: [Tool; 15] = [
 
 /// Packages whose programs ours is compared with, and those that read what we write or ban through us. The latter
 /// would bring a service, a mail server and a cron job with them if they were installed.
-const ANCESTORS: [&str; 8] = [
+const ANCESTORS: [&str; 9] = [
     "portsentry",
+    "knockd",
     "fail2ban",
     "logcheck",
     "logtail",

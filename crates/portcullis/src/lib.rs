@@ -9,6 +9,7 @@ pub mod control;
 pub mod daemon;
 pub mod escape;
 pub mod exit;
+pub mod guest;
 pub mod record;
 pub mod replay;
 pub mod respond;

@@ -9,6 +9,7 @@ mod bans;
 mod check;
 mod completions;
 mod import;
+pub mod knock;
 mod list;
 mod mode;
 mod output;
@@ -82,6 +83,9 @@ enum Verb {
     /// Guard as PortSentry did, with its options, files and modes; also under the name portsentry
     #[command(disable_help_flag = true)]
     Portsentry(portsentry::PortsentryWords),
+    /// Knock at ports of another host, in this order; also under the name knock
+    #[command(disable_help_flag = true)]
+    Knock(knock::KnockWords),
     /// Print a script that completes the command line of a shell
     Completions(completions::CompletionsArguments),
 }
@@ -91,8 +95,11 @@ enum Verb {
 pub fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
-    if Path::new(&name).file_name().is_some_and(|name| name == "portsentry") {
-        return portsentry::main(&words.collect::<Vec<OsString>>()).into();
+    let words: Vec<OsString> = words.collect();
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("portsentry") => return portsentry::main(&words).into(),
+        Some("knock") => return knock::main(&words).into(),
+        _ => {}
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -116,6 +123,7 @@ pub fn main() -> ExitCode {
         Verb::Reload(place) => mode::reload(&place),
         Verb::Import(arguments) => import::import(&arguments),
         Verb::Portsentry(arguments) => return portsentry::main(&arguments.words).into(),
+        Verb::Knock(arguments) => return knock::main(&arguments.words).into(),
         Verb::Completions(arguments) => completions::completions(&arguments),
     };
     let ended = ended.unwrap_or_else(|Failure { exit, message }| {
