@@ -12,7 +12,7 @@ use testbed::wait_until;
 use crate::dice::Dice;
 use crate::observed::{Kind, by_source, kind};
 use crate::probes::{Forge, MARKER, SYN, VICTIM, connect, datagram};
-use crate::victim::{CONFIGURATION, IGNORE, Program, SOON, STATE, Victim, original_is_there};
+use crate::victim::{CONFIGURATION, IGNORE, Program, SOON, STATE, Victim, has_form, original_is_there};
 
 const MODES: [&str; 6] = ["tcp", "udp", "stcp", "sudp", "atcp", "audp"];
 
@@ -200,15 +200,8 @@ impl Run<'_> {
 
 /// `1795226889 - 11/21/2026 02:08:09 Host: …` without the time, if that has this form.
 fn without_date(line: &str) -> String {
-    let digits = |text: &str, form: &str| {
-        text.len() == form.len()
-            && text
-                .chars()
-                .zip(form.chars())
-                .all(|(is, form)| if form == '0' { is.is_ascii_digit() } else { is == form })
-    };
     match line.split_once(" Host: ") {
-        Some((date, rest)) if digits(date, "0000000000 - 00/00/0000 00:00:00") => format!("Host: {rest}"),
+        Some((date, rest)) if has_form(date, "0000000000 - 00/00/0000 00:00:00") => format!("Host: {rest}"),
         _ => line.to_owned(),
     }
 }

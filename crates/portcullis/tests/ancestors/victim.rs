@@ -300,9 +300,23 @@ fn without_time(entry: &str) -> String {
     let parts = || {
         let (priority, rest) = entry.split_once('>')?;
         let (head, text) = rest.split_once("]: ")?;
-        head.contains(" portsentry[").then(|| format!("{priority}>{text}"))
+        let (time, process) = head.split_once(" portsentry[")?;
+        let is_number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+        (has_form(time, "Aaa 00 00:00:00") && is_number).then(|| format!("{priority}>{text}"))
     };
     parts().unwrap_or_else(|| entry.to_owned())
+}
+
+/// Whether a text is like this form, in which `0` stands for a digit (the day's first may be a blank), `A` and `a` for
+/// letters, and all else for itself.
+pub fn has_form(text: &str, form: &str) -> bool {
+    let fits = |(place, (is, form)): (usize, (char, char))| match form {
+        '0' => is.is_ascii_digit() || (is == ' ' && text[..place].ends_with(' ')),
+        'A' => is.is_ascii_uppercase(),
+        'a' => is.is_ascii_lowercase(),
+        _ => is == form,
+    };
+    text.is_ascii() && text.len() == form.len() && text.chars().zip(form.chars()).enumerate().all(fits)
 }
 
 fn lock(log: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>> {
