@@ -358,3 +358,55 @@ fn config(
     config.control.socket = run.join(format!("{instance}.sock"));
     config
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::portsentry::{Asked, parse};
+
+    fn plan(text: &str, words: &str) -> Result<Plan, Faults> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("portsentry.conf");
+        fs::write(&file, text).unwrap();
+        let mut words: Vec<_> = words.split_whitespace().map(Into::into).collect();
+        words.extend(["-c".into(), file.into_os_string()]);
+        let Ok(Asked::Start(arguments)) = parse(&words) else { panic!("{words:?}") };
+        Persona::plan(&arguments)
+    }
+
+    const FILES: &str = "HISTORY_FILE=\"/h\"\nBLOCKED_FILE=\"/b\"\nIGNORE_FILE=\"/no/such/file\"\n";
+
+    #[test]
+    fn what_only_tells_ends_no_block_of_before() {
+        let told = plan(&format!("{FILES}TCP_PORTS=\"1,7\"\nBLOCK_TCP=\"0\"\n"), "-stcp").unwrap();
+        assert_eq!(told.mode(None).0, Mode::Observe, "as status says");
+        let settings = told.settings(Mode::Observe);
+        assert_eq!(settings.mode, Mode::Enforce);
+        assert!(settings.singly.is_some_and(|singly| !singly.blocks_tcp && !singly.blocks_udp));
+        let blocking = plan(&format!("{FILES}TCP_PORTS=\"1,7\"\nBLOCK_TCP=\"1\"\n"), "-stcp").unwrap();
+        assert_eq!(blocking.settings(Mode::Observe).mode, Mode::Observe, "said by hand");
+    }
+
+    #[test]
+    fn instances_have_names_of_their_own() {
+        let text = format!("{FILES}TCP_PORTS=\"1\"\nUDP_PORTS=\"7\"\n");
+        for (words, instance) in
+            [("-stcp -sudp", "ps-stcp-sudp"), ("-atcp", "ps-atcp"), ("--connect", "ps-connect")]
+        {
+            let plan = plan(&text, words);
+            let Ok(plan) = plan else {
+                assert_eq!(words, "--connect");
+                continue;
+            };
+            assert_eq!(plan.names.table, format!("portcullis-{instance}"));
+            assert_eq!(plan.names.store, Path::new(STATE).join(format!("{instance}.db")));
+        }
+    }
+
+    #[test]
+    fn a_mode_without_ports_does_not_start_and_says_what_to_write() {
+        let faults = plan(FILES, "-stcp").unwrap_err().to_string();
+        assert!(faults.contains("TCP_PORTS") && faults.contains("write TCP_PORTS="), "{faults}");
+        assert!(plan(FILES, "-atcp").is_ok(), "1024 is the documented default");
+    }
+}

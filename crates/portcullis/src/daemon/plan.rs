@@ -125,8 +125,11 @@ impl Plan {
     /// What the engine is told.
     #[must_use]
     pub fn settings(&self, mode: Mode) -> Settings {
-        let singly = self.persona.as_ref().map(Persona::judging);
-        Settings { singly, ..settings(&self.config, mode) }
+        let Some(persona) = &self.persona else { return settings(&self.config, mode) };
+        // Where BLOCK_TCP and BLOCK_UDP are 0 nobody is blocked any more, and whoever is blocked stays so, as it was
+        // with PortSentry; only an operator who says observe ends the blocks of before.
+        let mode = if self.config.respond.mode == Mode::Observe { Mode::Enforce } else { mode };
+        Settings { singly: Some(persona.judging()), ..settings(&self.config, mode) }
     }
 
     /// What is opened, if ports are to be opened at all.

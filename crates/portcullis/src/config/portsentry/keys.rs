@@ -403,14 +403,15 @@ fn mandatory(lines: &mut Lines, config: &PortsentryConfig) {
     }
     let no_port =
         |ports: &Option<portcullis_core::net::PortSet>| ports.as_ref().is_none_or(|ports| ports.is_empty());
-    let advanced =
-        config.lines.keys().any(|key| matches!(key, KeyName::AdvancedPortsTcp | KeyName::AdvancedPortsUdp));
-    if no_port(&config.tcp_ports)
-        && no_port(&config.udp_ports)
-        && !(advanced && lines.dialect == Dialect::One)
-    {
-        let says = "no port to watch: TCP_PORTS and UDP_PORTS are missing or empty";
-        lines.say_of_file(Weight::Fault, says, "write TCP_PORTS=\"1,11,15,79,111\" or another list");
+    if no_port(&config.tcp_ports) && no_port(&config.udp_ports) {
+        // The advanced modes of 1.x need no list.
+        let (weight, says) = match lines.dialect {
+            Dialect::One if !config.lines.is_empty() => {
+                (Weight::Note, "TCP_PORTS and UDP_PORTS are missing or empty: only -atcp and -audp can start")
+            }
+            _ => (Weight::Fault, "no port to watch: TCP_PORTS and UDP_PORTS are missing or empty"),
+        };
+        lines.say_of_file(weight, says, "write TCP_PORTS=\"1,11,15,79,111\" or another list");
     }
     let responds = config.kill_route.is_some() || config.kill_hosts_deny.is_some();
     for (key, mode) in [(KeyName::BlockTcp, config.block_tcp), (KeyName::BlockUdp, config.block_udp)] {

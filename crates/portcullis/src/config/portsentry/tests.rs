@@ -268,9 +268,9 @@ fn what_is_missing_is_said_of_the_file() {
     let lines: Vec<String> = reading.diagnostics.iter().map(|d| d.fault.message.clone()).collect();
     assert!(lines[0].contains("BLOCK_TCP is 2, but KILL_RUN_CMD is not set"), "{lines:#?}");
     assert!(lines[1].contains("IGNORE_FILE is missing"), "{lines:#?}");
-    assert!(lines[4].contains("no port to watch"), "{lines:#?}");
-    assert!(!reading.is_usable());
-    assert!(one(&format!("{FILES}ADVANCED_PORTS_TCP=\"1024\"\n")).is_usable(), "-atcp needs no list");
+    assert!(lines[4].contains("only -atcp and -audp can start"), "{lines:#?}");
+    assert!(reading.is_usable(), "the advanced modes need no list");
+    assert!(!two("SCAN_TRIGGER=\"0\"\n").is_usable());
 }
 
 #[test]
