@@ -270,7 +270,8 @@ fn what_is_missing_is_said_of_the_file() {
     assert!(lines[1].contains("IGNORE_FILE is missing"), "{lines:#?}");
     assert!(lines[4].contains("only -atcp and -audp can start"), "{lines:#?}");
     assert!(reading.is_usable(), "the advanced modes need no list");
-    assert!(!two("SCAN_TRIGGER=\"0\"\n").is_usable());
+    let of_two = read(Path::new("p"), "SCAN_TRIGGER=\"0\"\n", Some(Dialect::Two));
+    assert!(!of_two.is_usable());
 }
 
 #[test]
