@@ -265,7 +265,7 @@ fn drive(program: Program, mode: &str) {
                 }
                 let (victim, forge) = lab.as_ref()?;
                 let stated = difference(&table, &case.tool, mode);
-                // About once in a thousand runs 1.2 ends by itself just after its start (measured).
+                // It was seen once that 1.2 ended by itself just after its start.
                 let ended = || vec!["the original has ended by itself three times".to_owned()];
                 Some((0..3).find_map(|_| cell(case, program, victim, forge, stated)).unwrap_or_else(ended))
             }));

@@ -244,7 +244,7 @@ fn is_read(victim: &Victim) -> bool {
     })
 }
 
-/// `None` if the original has ended by itself, as it does about once in a thousand runs (measured).
+/// `None` if the original has ended by itself, as it does seen once.
 fn run<'a>(
     victim: &'a Victim,
     program: Program,

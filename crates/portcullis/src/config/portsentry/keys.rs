@@ -168,6 +168,17 @@ fn winners(lines: &mut Lines, entries: Vec<Entry>) -> Vec<Entry> {
             continue;
         };
         let first = firsts[held];
+        let is_exact = |entry: &Entry| lines.source.text[entry.key_span.clone()] == *entry.key.name();
+        if is_exact(&entry) != is_exact(&winners[held]) {
+            // PortSentry knew no other spelling, so the key in its own one is what it used.
+            let says = format!("{} stands in line {first} too; the one in capitals holds", entry.key.name());
+            let is_better = is_exact(&entry);
+            lines.say(Weight::Note, entry.key_span.clone(), says, "keep only the one in capitals");
+            if is_better {
+                winners[held] = entry;
+            }
+            continue;
+        }
         let (rule, word) = match lines.dialect {
             Dialect::One => ("the first one holds", "first"),
             Dialect::Two => ("the last one holds", "last"),

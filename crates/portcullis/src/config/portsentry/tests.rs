@@ -275,6 +275,14 @@ fn what_is_missing_is_said_of_the_file() {
 }
 
 #[test]
+fn a_key_in_capitals_outranks_one_that_no_portsentry_knew() {
+    for text in ["tcp_ports=\"1\"\nTCP_PORTS=\"7\"\n", "TCP_PORTS=\"7\"\ntcp_ports=\"1\"\n"] {
+        let reading = one(&format!("{FILES}{text}"));
+        assert_eq!(reading.config.tcp_ports.as_ref().unwrap().to_string(), "7", "{text}");
+    }
+}
+
+#[test]
 fn bytes_of_an_old_code_page_are_read_with_their_quotes() {
     let mut bytes = b"TCP_PORTS=\x931,11\x94\nKILL_RUN_CMD=\"echo \x96n\"\n# gr\xfcn\n".to_vec();
     bytes.extend(FILES.as_bytes());
