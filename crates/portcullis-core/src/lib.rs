@@ -6,6 +6,7 @@
 //!
 //! A packet walks through [`wire`], [`scan`], [`judge`], [`policy`] and [`ledger`]; [`engine`] leads it there.
 
+pub mod door;
 pub mod engine;
 pub mod event;
 pub mod judge;

@@ -1,0 +1,3 @@
+//! Doors: what opens a port to who knocks.
+
+pub mod spa;
