@@ -18,7 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The attributes of a message that adds these elements to a set or, without their timeouts, deletes them.
-pub(super) fn write(out: &mut Writer, table: &str, set: &Set, elements: &[Element], with_timeouts: bool) {
+pub(super) fn write(out: &mut Writer, table: &str, set: &Set<'_>, elements: &[Element], with_timeouts: bool) {
     out.text(TABLE, table);
     out.text(ELEMENTS_SET, set.name);
     let list = out.open(ELEMENTS_LIST);
@@ -84,9 +84,9 @@ pub(super) struct Key {
     pub(super) remaining: Option<Duration>,
 }
 
-/// The keys in one message of a dump; those that are no addresses are left out.
-pub(super) fn read(body: &[u8]) -> impl Iterator<Item = Key> {
-    Attributes::behind(body, 4).inside(ELEMENTS_LIST).filter_map(|element| {
+/// Adds the keys in one message of a dump; those that are no addresses are left out.
+pub(super) fn read_into(body: &[u8], keys: &mut Vec<Key>) {
+    keys.extend(Attributes::behind(body, 4).inside(ELEMENTS_LIST).filter_map(|element| {
         let mut key = Key { address: Ipv4Addr::UNSPECIFIED.into(), is_start: true, remaining: None };
         let mut address = None;
         for attribute in Attributes::new(element.value) {
@@ -104,19 +104,20 @@ pub(super) fn read(body: &[u8]) -> impl Iterator<Item = Key> {
         }
         key.address = message::address(address?)?;
         Some(key)
-    })
+    }));
 }
 
 /// Makes elements of a set's keys. Returns how many of them we could not have made: somebody else's ranges that
 /// are no prefix, or hashed keys with bits behind the set's length (which match nothing).
-pub(super) fn gather(set: &Set, mut keys: Vec<Key>, into: &mut Vec<Element>) -> usize {
+pub(super) fn gather(set: &Set<'_>, mut keys: Vec<Key>, into: &mut Vec<Element>) -> usize {
     let mut foreign = 0;
     let mut take = |prefix: Option<Prefix>, remaining| match prefix {
         Some(prefix) => into.push(Element { prefix, remaining }),
         None => foreign += 1,
     };
     match set.holds {
-        Holds::Length(length) => {
+        Holds::Length(_) | Holds::Guests => {
+            let length = if let Holds::Length(length) = set.holds { length } else { set.width };
             for key in keys {
                 let prefix = Prefix::containing(key.address, length);
                 take(Some(prefix).filter(|prefix| prefix.address() == key.address), key.remaining);

@@ -22,6 +22,9 @@ const PRIORITY: i32 = -300;
 /// late, and a hundred thousand elements take twice the time. It reads the size as 16 bits there (`nelem_hint` of
 /// `include/linux/rhashtable-types.h`), so that the lower 16 are all set: room for 65,535, in 1 MiB a set.
 pub(super) const MOST_ELEMENTS: u32 = (1 << 18) - 1;
+/// How many guests of one family a door takes; more are refused with `ENFILE`. Room for so many is 64 KiB, which
+/// the kernel takes at once; who can open a door more often than this forges knocks.
+const MOST_GUESTS: u32 = 4096;
 
 /// One entry of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +50,8 @@ impl Element {
 
 /// A set of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Set {
-    pub(super) name: &'static str,
+pub(super) struct Set<'a> {
+    pub(super) name: &'a str,
     /// Bits of an address of its family: 32 or 128.
     pub(super) width: u8,
     pub(super) holds: Holds,
@@ -59,6 +62,8 @@ pub(super) struct Set {
 pub(super) enum Holds {
     /// First addresses of prefixes of this one length, hashed.
     Length(u8),
+    /// Single addresses, hashed; at most [`MOST_GUESTS`].
+    Guests,
     /// Prefixes of any length that don't overlap.
     Intervals,
 }
@@ -67,9 +72,9 @@ pub(super) enum Holds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     /// Sources in this set pass, whatever the other sets say.
-    Accept(&'static Set),
+    Accept(&'static Set<'static>),
     /// Sources in this set are dropped.
-    Drop(&'static Set),
+    Drop(&'static Set<'static>),
     /// Neighbour discovery and router messages (ICMPv6 types 133 to 137, RFC 4861 §4) pass always: without them
     /// one banned neighbour could cut the host from its gateway.
     NeighbourDiscovery,
@@ -77,26 +82,26 @@ pub(super) enum Rule {
     EndOfIpv4,
 }
 
-const fn set(name: &'static str, width: u8, holds: Holds) -> Set {
+const fn set(name: &'static str, width: u8, holds: Holds) -> Set<'static> {
     Set { name, width, holds }
 }
 
 /// Single IPv4 addresses.
-pub(super) static BANNED4: Set = set("banned4", 32, Holds::Length(32));
-static BANNED6: Set = set("banned6", 128, Holds::Length(128));
-static BANNED6_64: Set = set("banned6_64", 128, Holds::Length(64));
-static BANNED6_56: Set = set("banned6_56", 128, Holds::Length(56));
-static BANNED6_48: Set = set("banned6_48", 128, Holds::Length(48));
-static NETS4: Set = set("nets4", 32, Holds::Intervals);
-static NETS6: Set = set("nets6", 128, Holds::Intervals);
-static ALLOWED4: Set = set("allowed4", 32, Holds::Intervals);
-static ALLOWED6: Set = set("allowed6", 128, Holds::Intervals);
+pub(super) static BANNED4: Set<'static> = set("banned4", 32, Holds::Length(32));
+static BANNED6: Set<'static> = set("banned6", 128, Holds::Length(128));
+static BANNED6_64: Set<'static> = set("banned6_64", 128, Holds::Length(64));
+static BANNED6_56: Set<'static> = set("banned6_56", 128, Holds::Length(56));
+static BANNED6_48: Set<'static> = set("banned6_48", 128, Holds::Length(48));
+static NETS4: Set<'static> = set("nets4", 32, Holds::Intervals);
+static NETS6: Set<'static> = set("nets6", 128, Holds::Intervals);
+static ALLOWED4: Set<'static> = set("allowed4", 32, Holds::Intervals);
+static ALLOWED6: Set<'static> = set("allowed6", 128, Holds::Intervals);
 
 /// The sets of those that are shut out.
-pub(super) static BANS: [&Set; 7] =
+pub(super) static BANS: [&Set<'static>; 7] =
     [&BANNED4, &BANNED6, &BANNED6_64, &BANNED6_56, &BANNED6_48, &NETS4, &NETS6];
 /// The sets of those that are never shut out.
-pub(super) static ALLOWED: [&Set; 2] = [&ALLOWED4, &ALLOWED6];
+pub(super) static ALLOWED: [&Set<'static>; 2] = [&ALLOWED4, &ALLOWED6];
 
 /// The rules of the chain, in their order.
 pub(super) static RULES: [Rule; 11] = [
@@ -113,9 +118,9 @@ pub(super) static RULES: [Rule; 11] = [
     Rule::Drop(&NETS6),
 ];
 
-impl Set {
+impl Set<'static> {
     /// The set that a ban of this prefix belongs into.
-    pub(super) fn of_ban(prefix: &Prefix) -> &'static Set {
+    pub(super) fn of_ban(prefix: &Prefix) -> &'static Set<'static> {
         match (prefix.full_length(), prefix.length()) {
             (32, 32) => &BANNED4,
             (32, _) => &NETS4,
@@ -128,10 +133,12 @@ impl Set {
     }
 
     /// The set that an allowance of this prefix belongs into.
-    pub(super) fn of_allowance(prefix: &Prefix) -> &'static Set {
+    pub(super) fn of_allowance(prefix: &Prefix) -> &'static Set<'static> {
         if prefix.full_length() == 32 { &ALLOWED4 } else { &ALLOWED6 }
     }
+}
 
+impl Set<'_> {
     pub(super) fn is_of_intervals(&self) -> bool {
         self.holds == Holds::Intervals
     }
@@ -154,10 +161,10 @@ pub(super) fn write_table(out: &mut Writer, table: &str) {
     out.u32_be(TABLE_FLAGS, 0);
 }
 
-/// The attributes that make the chain.
-pub(super) fn write_chain(out: &mut Writer, table: &str) {
+/// The attributes that make a chain at our place.
+pub(super) fn write_chain(out: &mut Writer, table: &str, chain: &str) {
     out.text(TABLE, table);
-    out.text(CHAIN_NAME, CHAIN);
+    out.text(CHAIN_NAME, chain);
     let hook = out.open(CHAIN_HOOK);
     out.u32_be(HOOK_NUMBER, libc::NF_INET_PRE_ROUTING as u32);
     out.attribute(HOOK_PRIORITY, &PRIORITY.to_be_bytes());
@@ -167,7 +174,7 @@ pub(super) fn write_chain(out: &mut Writer, table: &str) {
 }
 
 /// The attributes that make a set, besides its number within the batch.
-pub(super) fn write_set(out: &mut Writer, table: &str, set: &Set) {
+pub(super) fn write_set(out: &mut Writer, table: &str, set: &Set<'_>) {
     // The numbers by which `nft` knows that keys are addresses (`src/datatype.c`); the kernel only keeps them.
     const IPV4_ADDRESS: u32 = 7;
     const IPV6_ADDRESS: u32 = 8;
@@ -177,44 +184,65 @@ pub(super) fn write_set(out: &mut Writer, table: &str, set: &Set) {
     out.u32_be(SET_FLAGS, (interval | libc::NFT_SET_TIMEOUT) as u32);
     out.u32_be(SET_KEY_TYPE, if set.width == 32 { IPV4_ADDRESS } else { IPV6_ADDRESS });
     out.u32_be(SET_KEY_LENGTH, u32::from(set.width / 8));
-    if let Holds::Length(32 | 64) = set.holds {
-        let description = out.open(SET_DESCRIPTION);
-        out.u32_be(DESCRIPTION_SIZE, MOST_ELEMENTS);
-        out.close(description);
-    }
+    let most = match set.holds {
+        Holds::Length(32 | 64) => MOST_ELEMENTS,
+        Holds::Guests => MOST_GUESTS,
+        Holds::Length(_) | Holds::Intervals => return,
+    };
+    let description = out.open(SET_DESCRIPTION);
+    out.u32_be(DESCRIPTION_SIZE, most);
+    out.close(description);
 }
 
 /// The attributes that make a rule.
 pub(super) fn write_rule(out: &mut Writer, table: &str, rule: &Rule) {
-    out.text(TABLE, table);
-    out.text(RULE_CHAIN, CHAIN);
-    let list = out.open(RULE_EXPRESSIONS);
     let verdict = match rule {
-        Rule::Accept(set) => {
-            write_source_is_in(out, set);
-            libc::NF_ACCEPT
-        }
-        Rule::Drop(set) => {
-            write_source_is_in(out, set);
-            libc::NF_DROP
-        }
-        Rule::EndOfIpv4 => {
-            write_family_is(out, libc::NFPROTO_IPV4 as u8);
-            libc::NF_ACCEPT
-        }
-        Rule::NeighbourDiscovery => {
-            write_family_is(out, libc::NFPROTO_IPV6 as u8);
-            write_meta(out, libc::NFT_META_L4PROTO);
-            write_compare(out, libc::NFT_CMP_EQ, &[libc::IPPROTO_ICMPV6 as u8]);
-            write_payload(out, libc::NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1);
-            write_compare(out, libc::NFT_CMP_GTE, &[133]);
-            write_compare(out, libc::NFT_CMP_LTE, &[137]);
-            libc::NF_ACCEPT
-        }
+        Rule::Drop(_) => libc::NF_DROP,
+        Rule::Accept(_) | Rule::EndOfIpv4 | Rule::NeighbourDiscovery => libc::NF_ACCEPT,
     };
+    write_expressions(out, table, CHAIN, rule.name(), |out| {
+        match rule {
+            Rule::Accept(set) | Rule::Drop(set) => write_source_is_in(out, set),
+            Rule::EndOfIpv4 => write_family_is(out, libc::NFPROTO_IPV4 as u8),
+            Rule::NeighbourDiscovery => {
+                write_family_is(out, libc::NFPROTO_IPV6 as u8);
+                write_transport_is(out, libc::IPPROTO_ICMPV6);
+                write_payload(out, libc::NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1);
+                write_compare(out, libc::NFT_CMP_GTE, &[133]);
+                write_compare(out, libc::NFT_CMP_LTE, &[137]);
+            }
+        }
+        write_counter(out);
+        write_verdict(out, verdict);
+    });
+}
+
+/// The attributes that make any rule: of its expressions, and with its name as a comment.
+pub(super) fn write_expressions(
+    out: &mut Writer,
+    table: &str,
+    chain: &str,
+    name: &str,
+    write: impl FnOnce(&mut Writer),
+) {
+    out.text(TABLE, table);
+    out.text(RULE_CHAIN, chain);
+    let list = out.open(RULE_EXPRESSIONS);
+    write(out);
+    out.close(list);
+    // As nft keeps a comment: type 0, length with the NUL, text (libnftnl, NFTNL_UDATA_RULE_COMMENT).
+    let length = u8::try_from(name.len() + 1).expect("our names are short");
+    let comment: Vec<u8> = [0, length].into_iter().chain(name.bytes()).chain([0]).collect();
+    out.attribute(RULE_USERDATA, &comment);
+}
+
+pub(super) fn write_counter(out: &mut Writer) {
     let counter = out.open(LIST_ELEMENT);
     out.text(EXPRESSION_NAME, "counter");
     out.close(counter);
+}
+
+pub(super) fn write_verdict(out: &mut Writer, verdict: i32) {
     expression(out, "immediate", |out| {
         out.u32_be(IMMEDIATE_REGISTER, libc::NFT_REG_VERDICT as u32);
         let data = out.open(IMMEDIATE_DATA);
@@ -223,15 +251,9 @@ pub(super) fn write_rule(out: &mut Writer, table: &str, rule: &Rule) {
         out.close(nest);
         out.close(data);
     });
-    out.close(list);
-    // As nft keeps a comment: type 0, length with the NUL, text (libnftnl, NFTNL_UDATA_RULE_COMMENT).
-    let name = rule.name();
-    let length = u8::try_from(name.len() + 1).expect("our names are short");
-    let comment: Vec<u8> = [0, length].into_iter().chain(name.bytes()).chain([0]).collect();
-    out.attribute(RULE_USERDATA, &comment);
 }
 
-fn write_source_is_in(out: &mut Writer, set: &Set) {
+pub(super) fn write_source_is_in(out: &mut Writer, set: &Set<'_>) {
     let is_ipv4 = set.width == 32;
     let length = u32::from(set.width / 8);
     write_family_is(out, if is_ipv4 { libc::NFPROTO_IPV4 as u8 } else { libc::NFPROTO_IPV6 as u8 });
@@ -241,13 +263,7 @@ fn write_source_is_in(out: &mut Writer, set: &Set) {
         && !is_ipv4
     {
         let mask = u128::MAX << (128 - u32::from(bits));
-        expression(out, "bitwise", |out| {
-            out.u32_be(BITWISE_FROM, libc::NFT_REG_1 as u32);
-            out.u32_be(BITWISE_TO, libc::NFT_REG_1 as u32);
-            out.u32_be(BITWISE_LENGTH, length);
-            write_value(out, BITWISE_MASK, &mask.to_be_bytes());
-            write_value(out, BITWISE_XOR, &[0; 16]);
-        });
+        write_bitwise(out, &mask.to_be_bytes(), &[0; 16]);
     }
     expression(out, "lookup", |out| {
         out.text(LOOKUP_SET, set.name);
@@ -255,19 +271,36 @@ fn write_source_is_in(out: &mut Writer, set: &Set) {
     });
 }
 
-fn write_family_is(out: &mut Writer, family: u8) {
+/// What was loaded becomes `(it & mask) ^ flip`, each as wide as it.
+pub(super) fn write_bitwise(out: &mut Writer, mask: &[u8], flip: &[u8]) {
+    let length = u32::try_from(mask.len()).expect("an address at most");
+    expression(out, "bitwise", |out| {
+        out.u32_be(BITWISE_FROM, libc::NFT_REG_1 as u32);
+        out.u32_be(BITWISE_TO, libc::NFT_REG_1 as u32);
+        out.u32_be(BITWISE_LENGTH, length);
+        write_value(out, BITWISE_MASK, mask);
+        write_value(out, BITWISE_XOR, flip);
+    });
+}
+
+pub(super) fn write_transport_is(out: &mut Writer, protocol: i32) {
+    write_meta(out, libc::NFT_META_L4PROTO);
+    write_compare(out, libc::NFT_CMP_EQ, &[protocol as u8]);
+}
+
+pub(super) fn write_family_is(out: &mut Writer, family: u8) {
     write_meta(out, libc::NFT_META_NFPROTO);
     write_compare(out, libc::NFT_CMP_EQ, &[family]);
 }
 
-fn write_meta(out: &mut Writer, key: i32) {
+pub(super) fn write_meta(out: &mut Writer, key: i32) {
     expression(out, "meta", |out| {
         out.u32_be(META_REGISTER, libc::NFT_REG_1 as u32);
         out.u32_be(META_KEY, key as u32);
     });
 }
 
-fn write_compare(out: &mut Writer, how: i32, value: &[u8]) {
+pub(super) fn write_compare(out: &mut Writer, how: i32, value: &[u8]) {
     expression(out, "cmp", |out| {
         out.u32_be(COMPARE_REGISTER, libc::NFT_REG_1 as u32);
         out.u32_be(COMPARE_HOW, how as u32);
@@ -275,7 +308,16 @@ fn write_compare(out: &mut Writer, how: i32, value: &[u8]) {
     });
 }
 
-fn write_payload(out: &mut Writer, base: i32, offset: u32, length: u32) {
+pub(super) fn write_not_between(out: &mut Writer, low: &[u8], high: &[u8]) {
+    expression(out, "range", |out| {
+        out.u32_be(RANGE_REGISTER, libc::NFT_REG_1 as u32);
+        out.u32_be(RANGE_HOW, libc::NFT_RANGE_NEQ as u32);
+        write_value(out, RANGE_FROM, low);
+        write_value(out, RANGE_TO, high);
+    });
+}
+
+pub(super) fn write_payload(out: &mut Writer, base: i32, offset: u32, length: u32) {
     expression(out, "payload", |out| {
         out.u32_be(PAYLOAD_REGISTER, libc::NFT_REG_1 as u32);
         out.u32_be(PAYLOAD_BASE, base as u32);
@@ -290,7 +332,7 @@ fn write_value(out: &mut Writer, kind: u16, value: &[u8]) {
     out.close(nest);
 }
 
-fn expression(out: &mut Writer, name: &str, write: impl FnOnce(&mut Writer)) {
+pub(super) fn expression(out: &mut Writer, name: &str, write: impl FnOnce(&mut Writer)) {
     let element = out.open(LIST_ELEMENT);
     out.text(EXPRESSION_NAME, name);
     let data = out.open(EXPRESSION_DATA);

@@ -41,6 +41,7 @@ pub(super) const EXPRESSION_DATA: u16 = 2;
 
 pub(super) const META_REGISTER: u16 = 1;
 pub(super) const META_KEY: u16 = 2;
+pub(super) const META_SOURCE_REGISTER: u16 = 3;
 pub(super) const PAYLOAD_REGISTER: u16 = 1;
 pub(super) const PAYLOAD_BASE: u16 = 2;
 pub(super) const PAYLOAD_OFFSET: u16 = 3;
@@ -53,10 +54,19 @@ pub(super) const BITWISE_XOR: u16 = 5;
 pub(super) const COMPARE_REGISTER: u16 = 1;
 pub(super) const COMPARE_HOW: u16 = 2;
 pub(super) const COMPARE_DATA: u16 = 3;
+pub(super) const RANGE_REGISTER: u16 = 1;
+pub(super) const RANGE_HOW: u16 = 2;
+pub(super) const RANGE_FROM: u16 = 3;
+pub(super) const RANGE_TO: u16 = 4;
 pub(super) const LOOKUP_SET: u16 = 1;
 pub(super) const LOOKUP_REGISTER: u16 = 2;
 pub(super) const IMMEDIATE_REGISTER: u16 = 1;
 pub(super) const IMMEDIATE_DATA: u16 = 2;
+pub(super) const FIB_REGISTER: u16 = 1;
+pub(super) const FIB_RESULT: u16 = 2;
+pub(super) const FIB_FLAGS: u16 = 3;
+pub(super) const FIB_RESULT_ADDRESS_TYPE: u32 = 3;
+pub(super) const FIB_FLAG_DESTINATION: u32 = 2;
 pub(super) const COUNTER_BYTES: u16 = 1;
 pub(super) const COUNTER_PACKETS: u16 = 2;
 

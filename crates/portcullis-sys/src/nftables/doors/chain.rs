@@ -1,0 +1,277 @@
+//! The chain `doors`: its rules and sets, each written down once, as what is sent and as what is compared.
+
+use portcullis_core::net::PortSet;
+
+use super::rules::{DoorName, DoorRules, Doors};
+use crate::netlink::message::Writer;
+use crate::nftables::layout::{self, Holds, Set};
+use crate::nftables::numbers::*;
+
+/// The base chain.
+pub(super) const CHAIN: &str = "doors";
+/// All sets of doors begin like this.
+pub(super) const PREFIX: &str = "door_";
+/// How many ranges of ports one rule compares with: a rule has at most 128 expressions (`NFT_RULE_MAXEXPRS` of
+/// `net/netfilter/nf_tables_api.c`) in 4 KiB.
+const MOST_TESTS: usize = 64;
+
+pub(super) static FRIENDS: [Set<'static>; 2] = [
+    Set { name: "friends4", width: 32, holds: Holds::Intervals },
+    Set { name: "friends6", width: 128, holds: Holds::Intervals },
+];
+
+/// The transports that doors know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    fn number(self) -> i32 {
+        match self {
+            Transport::Tcp => libc::IPPROTO_TCP,
+            Transport::Udp => libc::IPPROTO_UDP,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        }
+    }
+
+    fn ports_of(self, door: &DoorRules) -> &PortSet {
+        match self {
+            Transport::Tcp => &door.tcp,
+            Transport::Udp => &door.udp,
+        }
+    }
+}
+
+const BOTH: [Transport; 2] = [Transport::Tcp, Transport::Udp];
+
+/// The set of a door's guests of one family: `width` is 32 or 128.
+pub(super) fn guests_name(door: &DoorName, width: u8) -> String {
+    format!("{PREFIX}{}{}", door.as_str(), if width == 32 { 4 } else { 6 })
+}
+
+pub(super) fn guests_set(name: &str, width: u8) -> Set<'_> {
+    Set { name, width, holds: Holds::Guests }
+}
+
+/// All ports of the doors, in at most [`MOST_TESTS`] ranges: where they are more, the smallest gaps between them are
+/// filled. Whoever goes to a port in a filled gap passes behind the doors' own rules, which are exact.
+fn all_ports(doors: &Doors, transport: Transport) -> PortSet {
+    let all = doors.doors().iter().flat_map(|door| transport.ports_of(door).ranges().iter().copied());
+    let all = PortSet::from_ranges(all);
+    let mut gaps: Vec<(u16, u16)> =
+        all.ranges().windows(2).map(|pair| (pair[0].1 + 1, pair[1].0 - 1)).collect();
+    gaps.sort_unstable_by_key(|(low, high)| high - low);
+    gaps.truncate(all.ranges().len().saturating_sub(MOST_TESTS));
+    PortSet::from_ranges(all.ranges().iter().copied().chain(gaps))
+}
+
+/// A rule of the chain.
+///
+/// A packet passes only for what it shows: a fragment that is cut before the flags, or before the port, shows neither
+/// that it belongs to something that stands nor that it goes elsewhere (RFC 1858 §3), and comes to the doors. Later
+/// fragments pass: without their first one nobody can put them together.
+///
+/// Ports stand in the rules themselves, not in sets. Rules change at one moment; but a set of intervals that was made
+/// in the same batch is still empty for a moment when its rules are in force already (seen on Linux 6.18, where such
+/// sets come into force after the rules do), and "not among the doors' ports" would be true for all.
+#[derive(Clone, Debug)]
+pub(super) enum Rule<'a> {
+    /// Whoever set our bits before, they would let him through the firewall that honours them.
+    ClearMarks(u32),
+    Loopback,
+    Trusted(&'a str),
+    /// TCP that begins nothing: anything but SYN without ACK.
+    Standing,
+    /// Other ports than the doors'.
+    OtherPorts(Transport, PortSet),
+    OtherProtocols,
+    /// To a host that is not this one.
+    Forwarded,
+    Friends(&'static Set<'static>),
+    /// Guests at this door's ports pass, and are marked.
+    Guests {
+        door: &'a DoorRules,
+        width: u8,
+        at: At,
+    },
+    /// Whoever is left at this door's ports is dropped.
+    Shut {
+        door: &'a DoorRules,
+        at: At,
+    },
+}
+
+/// A range of ports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    transport: Transport,
+    ports: (u16, u16),
+}
+
+/// The rules in their order: what ends for most packets stands first, and all guests of all doors before the first
+/// that is shut.
+pub(super) fn rules(doors: &Doors) -> Vec<Rule<'_>> {
+    let mut rules = Vec::new();
+    if doors.marks() != 0 {
+        rules.push(Rule::ClearMarks(doors.marks()));
+    }
+    rules.push(Rule::Loopback);
+    rules.extend(doors.trusted.iter().map(|name| Rule::Trusted(name.as_str())));
+    rules.push(Rule::Standing);
+    rules.extend(BOTH.map(|transport| Rule::OtherPorts(transport, all_ports(doors, transport))));
+    rules.push(Rule::OtherProtocols);
+    if doors.spares_forwarded {
+        rules.push(Rule::Forwarded);
+    }
+    rules.extend(FRIENDS.iter().map(Rule::Friends));
+    let of_each = || {
+        let pairs = doors.doors().iter().flat_map(|door| BOTH.map(|transport| (door, transport)));
+        pairs.flat_map(|(door, transport)| {
+            let ranges = transport.ports_of(door).ranges().iter();
+            ranges.map(move |&ports| (door, At { transport, ports }))
+        })
+    };
+    for (door, at) in of_each() {
+        rules.extend([32, 128].map(|width| Rule::Guests { door, width, at }));
+    }
+    rules.extend(of_each().map(|(door, at)| Rule::Shut { door, at }));
+    rules
+}
+
+impl Rule<'_> {
+    /// The comment by which an administrator, and [`super::DoorTraffic`], tell the rules apart.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Rule::ClearMarks(_) => "marks-of-others".to_owned(),
+            Rule::Loopback => "lo".to_owned(),
+            Rule::Trusted(interface) => format!("trusted {interface}"),
+            Rule::Standing => "standing".to_owned(),
+            Rule::OtherPorts(transport, _) => format!("other-{}", transport.name()),
+            Rule::OtherProtocols => "other-protocols".to_owned(),
+            Rule::Forwarded => "forwarded".to_owned(),
+            Rule::Friends(set) => set.name.to_owned(),
+            Rule::Guests { door, width, .. } => guests_name(&door.name, *width),
+            Rule::Shut { door, .. } => shut_name(&door.name),
+        }
+    }
+}
+
+/// The comment of the rules that shut strangers out of a door.
+pub(super) fn shut_name(door: &DoorName) -> String {
+    format!("{PREFIX}{}", door.as_str())
+}
+
+/// The attributes that make a rule.
+pub(super) fn write_rule(out: &mut Writer, table: &str, rule: &Rule<'_>) {
+    layout::write_expressions(out, table, CHAIN, &rule.name(), |out| {
+        write_question(out, rule);
+        layout::write_counter(out);
+        match rule {
+            Rule::ClearMarks(marks) => return write_mark(out, !marks, 0),
+            Rule::Guests { door, .. } => {
+                if let Some(mark) = door.mark {
+                    write_mark(out, !mark.value(), mark.value());
+                }
+            }
+            _ => {}
+        }
+        let is_shut = matches!(rule, Rule::Shut { .. });
+        layout::write_verdict(out, if is_shut { libc::NF_DROP } else { libc::NF_ACCEPT });
+    });
+}
+
+fn write_question(out: &mut Writer, rule: &Rule<'_>) {
+    match rule {
+        Rule::ClearMarks(marks) => {
+            layout::write_meta(out, libc::NFT_META_MARK);
+            layout::write_bitwise(out, &marks.to_ne_bytes(), &[0; 4]);
+            layout::write_compare(out, libc::NFT_CMP_NEQ, &[0; 4]);
+        }
+        Rule::Loopback => {
+            // `LOOPBACK_IFINDEX` of `include/net/flow.h`, the same in every network namespace.
+            const LOOPBACK: u32 = 1;
+            layout::write_meta(out, libc::NFT_META_IIF);
+            layout::write_compare(out, libc::NFT_CMP_EQ, &LOOPBACK.to_ne_bytes());
+        }
+        Rule::Trusted(interface) => {
+            let mut name = [0; libc::IFNAMSIZ];
+            name[..interface.len()].copy_from_slice(interface.as_bytes());
+            layout::write_meta(out, libc::NFT_META_IIFNAME);
+            layout::write_compare(out, libc::NFT_CMP_EQ, &name);
+        }
+        Rule::Standing => {
+            const SYN: u8 = 0x02;
+            const ACK: u8 = 0x10;
+            layout::write_transport_is(out, libc::IPPROTO_TCP);
+            // RFC 9293 §3.1: the flag byte is the fourteenth of the header.
+            layout::write_payload(out, libc::NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1);
+            layout::write_bitwise(out, &[SYN | ACK], &[0]);
+            layout::write_compare(out, libc::NFT_CMP_NEQ, &[SYN]);
+        }
+        Rule::OtherPorts(transport, ports) => {
+            write_port(out, *transport);
+            for &(low, high) in ports.ranges() {
+                if low == high {
+                    layout::write_compare(out, libc::NFT_CMP_NEQ, &low.to_be_bytes());
+                } else {
+                    layout::write_not_between(out, &low.to_be_bytes(), &high.to_be_bytes());
+                }
+            }
+        }
+        Rule::OtherProtocols => {
+            layout::write_meta(out, libc::NFT_META_L4PROTO);
+            layout::write_compare(out, libc::NFT_CMP_NEQ, &[libc::IPPROTO_TCP as u8]);
+            layout::write_meta(out, libc::NFT_META_L4PROTO);
+            layout::write_compare(out, libc::NFT_CMP_NEQ, &[libc::IPPROTO_UDP as u8]);
+        }
+        Rule::Forwarded => {
+            layout::expression(out, "fib", |out| {
+                out.u32_be(FIB_REGISTER, libc::NFT_REG_1 as u32);
+                out.u32_be(FIB_RESULT, FIB_RESULT_ADDRESS_TYPE);
+                out.u32_be(FIB_FLAGS, FIB_FLAG_DESTINATION);
+            });
+            layout::write_compare(out, libc::NFT_CMP_EQ, &u32::from(libc::RTN_UNICAST).to_ne_bytes());
+        }
+        Rule::Friends(set) => layout::write_source_is_in(out, set),
+        Rule::Guests { door, width, at } => {
+            layout::write_source_is_in(out, &guests_set(&guests_name(&door.name, *width), *width));
+            write_port_is(out, at);
+        }
+        Rule::Shut { at, .. } => write_port_is(out, at),
+    }
+}
+
+fn write_port_is(out: &mut Writer, at: &At) {
+    write_port(out, at.transport);
+    let (low, high) = at.ports;
+    if low == high {
+        layout::write_compare(out, libc::NFT_CMP_EQ, &low.to_be_bytes());
+    } else {
+        layout::write_compare(out, libc::NFT_CMP_GTE, &low.to_be_bytes());
+        layout::write_compare(out, libc::NFT_CMP_LTE, &high.to_be_bytes());
+    }
+}
+
+/// Loads the destination port, if there is one.
+fn write_port(out: &mut Writer, transport: Transport) {
+    layout::write_transport_is(out, transport.number());
+    layout::write_payload(out, libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
+}
+
+/// The mark becomes `(mark & keep) ^ flip`.
+fn write_mark(out: &mut Writer, keep: u32, flip: u32) {
+    layout::write_meta(out, libc::NFT_META_MARK);
+    layout::write_bitwise(out, &keep.to_ne_bytes(), &flip.to_ne_bytes());
+    layout::expression(out, "meta", |out| {
+        out.u32_be(META_SOURCE_REGISTER, libc::NFT_REG_1 as u32);
+        out.u32_be(META_KEY, libc::NFT_META_MARK as u32);
+    });
+}
