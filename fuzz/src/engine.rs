@@ -44,6 +44,7 @@ pub fn engine_frames(input: &[u8]) {
         },
         allow: vec![allowed],
         singly: None,
+        doors: portcullis_core::door::Settings::default(),
     };
     let mut now = Now { wall: Wall(Duration::from_secs(1_700_000_000)), ..Now::default() };
     let mut engine = Engine::new(settings, View::Live, Secret([1; 16]));

@@ -94,6 +94,7 @@ fn engine(mode: Mode) -> Engine {
         },
         allow: Vec::new(),
         singly: None,
+        doors: portcullis_core::door::Settings::default(),
     };
     let mut engine = Engine::new(settings, View::Live, Secret([7; 16]));
     let now = Now { mono: Mono(Duration::from_secs(1)), wall: Wall(Duration::from_secs(1_800_000_000)) };

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::door::{self, DoorId, Name, Spending};
 use crate::net::{Prefix, Protocol};
 use crate::policy::Block;
 use crate::scan::Contact;
@@ -19,6 +20,42 @@ pub enum Action {
     Release(Vec<Prefix>),
     /// Never drop these, whatever the sets say: the allow list as it is now, whole.
     Allow(Vec<Allowance>),
+    /// Open `door` for `address`, in the kernel and by commands; answer with
+    /// [`crate::engine::Engine::door_answered`].
+    Open {
+        /// Which, by its place in the configuration.
+        door: DoorId,
+        /// Its name.
+        name: Name,
+        /// For whom: one address.
+        address: IpAddr,
+        /// How long from now; `None` where nothing is kept open and nothing will be shut.
+        remaining: Option<Duration>,
+        /// Whether it was told before, and only the time has changed, or it is said again (after a restart, or since it
+        /// was refused or lost): whatever is done once for an opening (a start command) is done already.
+        is_refresh: bool,
+    },
+    /// Shut `door` for `address`; one that is not open is no fault. Answer with
+    /// [`crate::engine::Engine::door_answered`].
+    Shut {
+        /// Which, by its place in the configuration; [`DoorId::GONE`] if it is not in there any more.
+        door: DoorId,
+        /// Its name.
+        name: Name,
+        /// For whom.
+        address: IpAddr,
+        /// How many other openings it still has: a door that opens for everyone is shut with the last of them.
+        left: usize,
+    },
+    /// Have this on the disk as used up, then answer with [`crate::engine::Engine::spent`]; the door opens only then.
+    Spend {
+        /// Which door.
+        door: DoorId,
+        /// Its name.
+        name: Name,
+        /// What.
+        which: Spending,
+    },
     /// Write this down.
     Record(Record),
 }
@@ -266,6 +303,13 @@ pub enum What {
         /// How many.
         bans: usize,
     },
+    /// Something happened at a door.
+    Door {
+        /// Which.
+        door: Name,
+        /// What.
+        event: door::Event,
+    },
     /// Something went wrong that a person should know.
     Fault(Fault),
 }
@@ -383,6 +427,8 @@ pub enum Ending {
     Replaced,
     /// It could not be put in force, however often that was tried.
     GivenUp,
+    /// Its source has knocked in a way that proves him.
+    Pardoned,
 }
 
 impl Ending {
@@ -397,6 +443,7 @@ impl Ending {
             Ending::Evicted => "ledger full",
             Ending::Replaced => "replaced",
             Ending::GivenUp => "given up",
+            Ending::Pardoned => "pardoned by a knock",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! socket or a file, reads a clock, starts a thread or draws a random number, so a test can run a
 //! year in a second and the same packets always give the same verdict.
 //!
-//! A packet walks through [`wire`], [`scan`], [`judge`], [`policy`] and [`ledger`]; [`engine`] leads it there.
+//! A knock is heard by [`door`] first. A packet walks through [`wire`], [`scan`], [`judge`], [`policy`] and [`ledger`]; [`engine`] leads it there.
 
 pub mod door;
 pub mod engine;

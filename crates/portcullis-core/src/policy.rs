@@ -188,6 +188,13 @@ impl Policy {
         homes.peek().is_some() && homes.all(|own| own.interface != 0 && own.interface != interface)
     }
 
+    /// Whether a door can be opened for `address`: not for one that is nobody's own.
+    #[must_use]
+    pub fn may_be_let_in(&self, address: IpAddr) -> bool {
+        let is_this_network = matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0);
+        !address.is_unspecified() && !is_this_network && !self.is_for_many(address)
+    }
+
     /// Who of the protected is inside `prefix`, or holds it.
     #[must_use]
     pub fn protected(&self, prefix: &Prefix) -> Option<Protected> {

@@ -32,4 +32,6 @@ pub struct Counters {
     pub scans: u64,
     /// Probes counted.
     pub probes: u64,
+    /// Openings that were shut before their time, since there were too many.
+    pub openings_evicted: u64,
 }

@@ -6,6 +6,7 @@
 //! [`operator`].
 
 mod counters;
+pub mod doors;
 pub mod operator;
 mod owed;
 pub mod singly;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use counters::Counters;
 
+use crate::door;
 use crate::event::{
     Action, Allowance, Ban, BanState, Cause, Decision, Ending, Fate, Fault, Id, Kind, Mode, Protection,
     Record, What,
@@ -51,6 +53,8 @@ pub struct Settings {
     pub allow: Vec<Prefix>,
     /// PortSentry's way of judging instead of the trigger.
     pub singly: Option<singly::Settings>,
+    /// The doors.
+    pub doors: door::Settings,
 }
 
 /// Where the packets come from.
@@ -66,6 +70,12 @@ pub enum View {
 pub trait Host {
     /// Whether something of ours answers such a contact: a service, or a connection that stands.
     fn presence(&mut self, contact: &Contact, freshness: Freshness) -> Presence;
+
+    /// Whether `guest` has a session that stands with one of these ports of ours; asked once for each opening that is
+    /// about to end, of doors that renew.
+    fn has_session(&mut self, _guest: IpAddr, _ports: &[(Protocol, PortSet)]) -> bool {
+        false
+    }
 }
 
 /// How old an answer may be.
@@ -114,6 +124,7 @@ pub struct Engine {
     allowance_ends: Option<Mono>,
     observed: BTreeSet<IpAddr>,
     owed: owed::Owed,
+    doors: doors::Doors,
     actions: VecDeque<Action>,
     counters: Counters,
     secret: Secret,
@@ -122,7 +133,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that remembers nothing. `secret` is drawn anew for each run of the program.
     #[must_use]
-    pub fn new(settings: Settings, view: View, secret: Secret) -> Engine {
+    pub fn new(mut settings: Settings, view: View, secret: Secret) -> Engine {
         let (capacity, quiet) = match view {
             View::Live => (INCIDENTS, Some(settings.trigger.window)),
             View::Capture => (INCIDENTS_OF_CAPTURE, None),
@@ -142,6 +153,7 @@ impl Engine {
             allowance_ends: None,
             observed: BTreeSet::new(),
             owed: owed::Owed::default(),
+            doors: doors::Doors::new(std::mem::take(&mut settings.doors)),
             actions: VecDeque::new(),
             counters: Counters::default(),
             settings,
@@ -162,6 +174,7 @@ impl Engine {
             self.answers.next_timeout(),
             self.incidents.next_timeout(),
             self.owed.next_timeout(),
+            self.doors.openings.next_timeout(),
             self.allowance_ends,
         ];
         timeouts.into_iter().flatten().min()
@@ -269,6 +282,7 @@ impl Engine {
             self.record(now, What::Scan(scan));
         }
         self.end_allowances(now);
+        self.tick_openings(now, host);
     }
 
     /// The end of a capture, or of the program: what still waits is decided, and every scan gets its last word.

@@ -188,7 +188,7 @@ impl Engine {
     }
 
     /// New settings, without losing bans, scans under way or (unless the judge's own settings change) suspects.
-    pub fn reconfigure(&mut self, now: Now, settings: Settings) {
+    pub fn reconfigure(&mut self, now: Now, mut settings: Settings) {
         let mode = settings.mode;
         if settings.trigger != self.settings.trigger {
             self.judge = Box::new(Trigger::new(settings.trigger, self.secret));
@@ -197,6 +197,7 @@ impl Engine {
             self.singly = settings.singly.map(|own| singly::Singly::new(own, self.secret));
         }
         self.ledger.set_terms(settings.terms);
+        self.reconfigure_doors(now, std::mem::take(&mut settings.doors));
         self.policy.allow(settings.allow.clone());
         self.settings = Settings { mode: self.settings.mode, ..settings };
         self.lift_protected(now);

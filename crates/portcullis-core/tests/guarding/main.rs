@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story fails where it stands")]
 
+mod doors;
 mod singly;
 mod story;
 

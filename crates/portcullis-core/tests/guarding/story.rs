@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use portcullis_core::door::DoorId;
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
 use portcullis_core::event::{Action, Kind, Mode, What};
 use portcullis_core::judge::trigger::{self, Rule};
@@ -27,6 +28,8 @@ pub struct Services {
     /// Asked for fresh answers, these are services too: they have come in between.
     pub come_lately: HashSet<u16>,
     pub is_mute: bool,
+    /// Who has a session behind a door.
+    pub sessions: HashSet<IpAddr>,
 }
 
 impl Host for Services {
@@ -39,6 +42,10 @@ impl Host for Services {
             () => Presence::Nothing,
         }
     }
+
+    fn has_session(&mut self, guest: IpAddr, _: &[(Protocol, PortSet)]) -> bool {
+        self.sessions.contains(&guest)
+    }
 }
 
 pub struct Story {
@@ -49,6 +56,8 @@ pub struct Story {
     pub kernel_agrees: bool,
     /// Whom the kernel drops.
     pub kernel: Vec<Prefix>,
+    /// Which doors are open for whom.
+    pub open: Vec<(DoorId, IpAddr)>,
 }
 
 pub fn settings(mode: Mode) -> Settings {
@@ -65,6 +74,7 @@ pub fn settings(mode: Mode) -> Settings {
         },
         allow: vec!["203.0.113.0/24".parse().unwrap()],
         singly: None,
+        doors: portcullis_core::door::Settings::default(),
     }
 }
 
@@ -90,7 +100,14 @@ impl Story {
         let now = Now { wall: Wall(Duration::from_secs(1_700_000_000)), ..Now::default() };
         let mut engine = Engine::new(settings, View::Live, Secret([3; 16]));
         engine.surround(now, surroundings());
-        Story { engine, services: Services::default(), now, kernel_agrees: true, kernel: Vec::new() }
+        Story {
+            engine,
+            services: Services::default(),
+            now,
+            kernel_agrees: true,
+            kernel: Vec::new(),
+            open: Vec::new(),
+        }
     }
 
     pub fn contact(&mut self, source: &str, kind: Kind, port: u16) -> Vec<String> {
@@ -142,6 +159,11 @@ impl Story {
         told
     }
 
+    fn door_answered(&mut self, door: DoorId, address: IpAddr) {
+        let answer = if self.kernel_agrees { Ok(()) } else { Err("no".to_owned()) };
+        self.engine.door_answered(self.now, door, address, answer);
+    }
+
     /// Carries out what the engine decided, and says it in words.
     pub fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
@@ -162,6 +184,19 @@ impl Story {
                     }
                     self.engine.released(self.now, &prefixes, self.kernel_agrees);
                 }
+                Action::Open { door, address, .. } => {
+                    if self.kernel_agrees && !self.open.contains(&(door, address)) {
+                        self.open.push((door, address));
+                    }
+                    self.door_answered(door, address);
+                }
+                Action::Shut { door, address, .. } => {
+                    if self.kernel_agrees {
+                        self.open.retain(|place| *place != (door, address));
+                    }
+                    self.door_answered(door, address);
+                }
+                Action::Spend { door, which, .. } => told.push(format!("spend {} {which:?}", door.0)),
                 Action::Allow(_) => self.engine.allowed(self.now, self.kernel_agrees),
                 Action::Record(record) => told.push(words(&record.what)),
             }
@@ -194,6 +229,7 @@ fn words(what: &What) -> String {
         What::Allow { prefix, until } => format!("allow {prefix} {}", until.is_some()),
         What::Refused { prefix, protected, why } => format!("refused {prefix} {protected} {why:?}"),
         What::Repair { bans } => format!("repair {bans}"),
+        What::Door { door, event } => event.sentence(door),
         What::Fault(fault) => format!("fault {fault:?}"),
     }
 }

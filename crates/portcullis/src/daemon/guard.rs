@@ -476,6 +476,12 @@ fn perform(engine: &mut Engine, hands: &mut Hands, out: &mut Out, complaints: &m
                 engine.allowed(now, complaints.allowances.is_none());
                 &complaints.allowances
             }
+            // No configuration names a door yet.
+            Action::Open { door, address, .. } | Action::Shut { door, address, .. } => {
+                engine.door_answered(now, door, address, Err("doors are not connected".to_owned()));
+                continue;
+            }
+            Action::Spend { .. } => continue,
             Action::Record(record) => {
                 out.tell(Report::Record(record));
                 continue;

@@ -174,5 +174,6 @@ pub fn settings(config: &Config, mode: Mode) -> Settings {
         },
         allow: config.protect.allow.clone(),
         singly: None,
+        doors: portcullis_core::door::Settings::default(),
     }
 }

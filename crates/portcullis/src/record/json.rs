@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use portcullis_core::door;
 use portcullis_core::event::{Ban, Cause, Decision, Fate, Fault, Id, Scan, Until, What};
 use portcullis_core::net::Prefix;
 use portcullis_core::scan::Contact;
@@ -66,6 +67,12 @@ pub enum Event {
         /// How many.
         bans: usize,
     },
+    /// A door was opened for somebody.
+    Open(DoorFields),
+    /// It was shut again.
+    Close(DoorFields),
+    /// A step of a knock, or how it ended.
+    Knock(DoorFields),
     /// Something has changed, and nobody has to do anything about it.
     Notice {
         /// What.
@@ -102,6 +109,69 @@ pub enum Event {
         /// How many.
         lines_left_out: u64,
     },
+}
+
+/// The fields of an `open`, `close` or `knock` line. A knock is told by its steps, never by their ports.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DoorFields {
+    door: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_difference: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'static str>,
+}
+
+fn door_event(door: &door::Name, event: &door::Event) -> Event {
+    let fields = DoorFields { door: door.to_string(), ..DoorFields::default() };
+    let of_opening = |opening: &door::Opening| DoorFields {
+        source: Some(opening.address.to_string()),
+        until: opening.until.map(time),
+        by: Some(opening.by.name()),
+        user: opening.user.as_ref().map(ToString::to_string),
+        ..fields.clone()
+    };
+    match event {
+        door::Event::Knocked { source, step, of } => Event::Knock(DoorFields {
+            source: Some(source.to_string()),
+            step: Some(*step),
+            of: Some(*of),
+            ..fields
+        }),
+        door::Event::Opened { opening, .. } => Event::Open(of_opening(opening)),
+        door::Event::WouldOpen { address, by, user } => Event::Knock(DoorFields {
+            source: Some(address.to_string()),
+            by: Some(by.name()),
+            user: user.as_ref().map(ToString::to_string),
+            why: Some(door::Why::Observed.words()),
+            ..fields
+        }),
+        door::Event::Closed { opening, why, .. } => {
+            Event::Close(DoorFields { why: Some(why.words()), ..of_opening(opening) })
+        }
+        door::Event::Attempt(trace) => Event::Knock(DoorFields {
+            source: Some(trace.source.to_string()),
+            step: Some(trace.step),
+            of: Some(trace.of),
+            user: trace.user.as_ref().map(ToString::to_string),
+            clock_difference: trace.clock_difference,
+            why: Some(trace.why.words()),
+            ..fields
+        }),
+        door::Event::Spent { .. } => Event::Notice { what: event.sentence(door) },
+        door::Event::NotDone { .. } => Event::Fault { why: event.sentence(door), mend: None },
+    }
 }
 
 /// The fields of a `probe` line: one event, where they are judged one by one.
@@ -244,6 +314,7 @@ impl From<&What> for Event {
                 why: why.words(),
             },
             What::Repair { bans } => Event::Repair { bans: *bans },
+            What::Door { door, event } => door_event(door, event),
             What::Fault(Fault::NotEnforced { bans, answer }) => {
                 Event::Fault { why: words::not_enforced(*bans, answer), mend: None }
             }

@@ -310,6 +310,7 @@ fn seen(what: &What, time: Wall) -> (Weight, String) {
                 words::plural(*bans as u64, "ban", "bans")
             ),
         ),
+        What::Door { door, event } => (Weight::Notice, Escaped(&event.sentence(door)).to_string()),
         What::Fault(Fault::NotEnforced { bans, answer }) => {
             (Weight::Fault, format!("fault: {}", words::not_enforced(*bans, answer)))
         }
