@@ -6,6 +6,7 @@
 //!
 //! The file is held for this process alone: a second portcullis is refused, and no shared memory file is needed.
 
+pub mod doors;
 mod open;
 mod rows;
 
@@ -18,6 +19,7 @@ use portcullis_core::net::Prefix;
 use portcullis_core::time::Wall;
 use rusqlite::{Connection, ErrorCode, params};
 
+use self::doors::{DoorChanges, StoredDoors};
 use self::rows::{CauseFields, ban_from, end_field, length_field, milliseconds, wall};
 use crate::respond::effects::Effects;
 
@@ -59,6 +61,8 @@ pub struct Stored {
     pub allowances: Vec<(Prefix, Until)>,
     /// What commands and files have done about bans.
     pub effects: Vec<(Prefix, Effects)>,
+    /// Doors.
+    pub doors: StoredDoors,
     /// The mode that an operator chose, if he has the last word.
     pub mode: Option<ModeByHand>,
     /// The first number that is free for a scan or a ban.
@@ -87,6 +91,8 @@ pub struct Changes<'a> {
     pub allowances: Option<&'a [(Prefix, Until)]>,
     /// What commands and files have done about bans, where that changed; nothing is left with `None`.
     pub effects: &'a [(Prefix, Option<Effects>)],
+    /// What changed at doors.
+    pub doors: DoorChanges<'a>,
     /// The mode by hand, where it changed; `Some(None)` gives the last word back to the configuration.
     pub mode: Option<Option<&'a ModeByHand>>,
     /// The first number that is free; a smaller one than before changes nothing.
@@ -253,6 +259,8 @@ impl Store {
             }
         }
 
+        stored.doors = doors::read(&self.connection, &mut stored.faults)?;
+
         let mut select = self.connection.prepare("SELECT mode, since, by FROM mode_by_hand")?;
         let mut rows = select.query([])?;
         if let Some(row) = rows.next()? {
@@ -320,6 +328,7 @@ impl Store {
                 }
             }
         }
+        doors::write(&transaction, &changes.doors)?;
         for (prefix, effects) in changes.effects {
             let prefix = prefix.to_string();
             match effects {

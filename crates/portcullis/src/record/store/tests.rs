@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use portcullis_core::door::{self, By, DoorId, Opening, OpeningState, User};
 use portcullis_core::event::{BanState, Cause, Id};
 use portcullis_core::net::Protocol;
 use tempfile::tempdir;
@@ -358,4 +359,58 @@ fn a_store_of_the_first_layout_is_carried_over() {
     let stored = open(directory.path()).load(NOW).unwrap();
     assert_eq!(stored.bans, [(ban(5), Some(Duration::from_millis(8_000_000)))]);
     assert_eq!(stored.faults, [""; 0]);
+}
+
+#[test]
+fn openings_and_what_they_owe_outlast_a_restart() {
+    let directory = tempdir().unwrap();
+    let opening = Opening {
+        door: DoorId::GONE,
+        name: "ssh".parse().unwrap(),
+        address: "2001:db8::7".parse().unwrap(),
+        since: Wall(Duration::from_secs(1_000)),
+        until: Some(Wall(Duration::from_secs(1_030))),
+        by: By::Rotating,
+        user: Some(User("alice".into())),
+        state: OpeningState::Pending,
+    };
+    let (name, address) = (opening.name.clone(), opening.address);
+    let length = Duration::from_secs(30);
+    let mut store = open(directory.path());
+    let opened = [door::Change::Opened { opening: opening.clone(), length }];
+    let debts = [(name.clone(), address, Some("{}".to_owned()))];
+    let events = [(NOW, "{\"event\":\"open\"}".to_owned())];
+    let mark = Wall(Duration::from_secs(2_000));
+    let doors = DoorChanges { openings: &opened, debts: &debts, events: &events, seen_until: Some(mark) };
+    store.save(&Changes { doors, ..Changes::default() }).unwrap();
+    let earlier = DoorChanges { seen_until: Some(NOW), ..DoorChanges::default() };
+    store.save(&Changes { doors: earlier, ..Changes::default() }).unwrap();
+    drop(store);
+
+    let mut store = open(directory.path());
+    let stored = store.load(NOW).unwrap().doors;
+    assert_eq!(stored.openings, [(opening, length)]);
+    assert_eq!(stored.debts, [(name.clone(), address, "{}".to_owned())]);
+    assert_eq!(stored.events, events);
+    assert_eq!(stored.seen_until, Some(mark), "a clock that was set back does not move it");
+    let shut = [door::Change::Shut { door: name.clone(), address }];
+    let debts = [(name, address, None)];
+    let doors = DoorChanges { openings: &shut, debts: &debts, ..DoorChanges::default() };
+    store.save(&Changes { doors, ..Changes::default() }).unwrap();
+    let stored = store.load(NOW).unwrap().doors;
+    assert!(stored.openings.is_empty() && stored.debts.is_empty());
+}
+
+#[test]
+fn of_what_happened_at_doors_the_latest_is_kept() {
+    let directory = tempdir().unwrap();
+    let mut store = open(directory.path());
+    for batch in 0..11u64 {
+        let line = |number: u64| (Wall(Duration::from_secs(batch)), format!("{batch}/{number}"));
+        let events: Vec<_> = (0..1_000).map(line).collect();
+        let doors = DoorChanges { events: &events, ..DoorChanges::default() };
+        store.save(&Changes { doors, ..Changes::default() }).unwrap();
+    }
+    let events = store.load(NOW).unwrap().doors.events;
+    assert_eq!((events.len() as u32, events[0].1.as_str()), (doors::EVENTS_KEPT, "1/0"));
 }
