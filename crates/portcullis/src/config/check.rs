@@ -71,7 +71,7 @@ pub fn check(files: &[PathBuf]) -> Result<Checked, Faults> {
             });
         }
     }
-    let (config, overrides) = toml::load_with_overrides(files)?;
+    let (config, overrides) = toml::load_for_run(files)?;
     Ok(Checked::Portcullis { means: Box::new(describe(&config)), overrides })
 }
 

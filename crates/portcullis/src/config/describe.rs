@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::doors::{self, DoorSays};
 use super::duration::Span;
 use super::{Config, EngineChoice, Trigger};
 use crate::escape::printable;
@@ -26,6 +27,8 @@ pub struct Description {
     pub state: String,
     /// Who may speak with the running program.
     pub control: ControlSays,
+    /// The doors.
+    pub doors: Vec<DoorSays>,
 }
 
 /// What is looked at.
@@ -161,6 +164,7 @@ pub fn describe(config: &Config) -> Description {
             group: config.control.group.clone(),
             operators: config.control.operators.clone(),
         },
+        doors: config.doors.iter().map(doors::describe).collect(),
     }
 }
 
@@ -250,6 +254,9 @@ impl fmt::Display for Description {
                 writeln!(f, "            when the program stops, bans {stop}")?;
             }
             _ => writeln!(f, "Does        observe: tells, and bans nobody (it would ban {bans})")?,
+        }
+        for door in &self.doors {
+            writeln!(f, "{door}")?;
         }
         writeln!(f, "Keeps       {}", printable(&self.state))?;
         write!(

@@ -2,6 +2,7 @@
 
 mod check;
 mod describe;
+pub mod doors;
 mod duration;
 mod fault;
 mod import;
@@ -20,11 +21,12 @@ use portcullis_core::net::{PortSet, Prefix};
 
 pub use self::check::{Checked, check};
 pub use self::describe::{Description, describe};
+use self::doors::DoorConfig;
 pub use self::duration::{Span, SpanError};
 pub use self::fault::{Fault, Faults, Place};
 pub use self::import::{Fate, Import, Outcome, import_portsentry};
-pub use self::toml::{Override, load, load_with_overrides, parse, standard_files};
-pub use self::write::{lines, sample, write};
+pub use self::toml::{Override, load, load_for_run, load_with_overrides, parse, standard_files};
+pub use self::write::{Line, differences, lines, sample, write, write_door};
 
 /// Everything that can be configured. Each reader (TOML, old PortSentry files) produces this and nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +43,8 @@ pub struct Config {
     pub record: Record,
     /// `[control]`
     pub control: Control,
+    /// `[door.NAME]`, in the order of the files.
+    pub doors: Vec<DoorConfig>,
 }
 
 /// What is looked at.
@@ -165,6 +169,7 @@ impl Default for Config {
                 group: "portcullis".to_owned(),
                 operators: Vec::new(),
             },
+            doors: Vec::new(),
         }
     }
 }

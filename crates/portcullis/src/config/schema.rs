@@ -6,46 +6,47 @@ use std::time::Duration;
 
 use portcullis_core::net::{PortSet, Prefix};
 
+use super::doors::{Flags, Opens, SecretFile, WrittenStep};
 use super::{Config, EngineChoice, Mode, Trigger};
 
-/// A section of the file, such as `[watch]`.
+/// A section of the file, such as `[watch]`, whose keys are put into a `T`.
 #[derive(Debug)]
-pub struct Section {
+pub struct Section<T: 'static = Config> {
     /// Its name, without brackets.
     pub name: &'static str,
     /// What it is about, a line for the sample and the manual.
     pub about: &'static str,
     /// Its keys, in the order in which they are explained.
-    pub keys: &'static [Key],
+    pub keys: &'static [Key<T>],
 }
 
 /// One key.
 #[derive(Debug)]
-pub struct Key {
+pub struct Key<T: 'static = Config> {
     /// Its name within its section.
     pub name: &'static str,
     /// What it does, in lines of at most 100 characters.
     pub about: &'static [&'static str],
     /// The value that holds where nobody writes another, as TOML text.
     pub default: &'static str,
-    /// What is written there, its bounds, and where it goes in a [`Config`].
-    pub form: Form,
+    /// What is written there, its bounds, and where it goes in a `T`.
+    pub form: Form<T>,
 }
 
-/// What a key's value looks like, with its bounds, and how it is put into and taken out of a [`Config`].
+/// What a key's value looks like, with its bounds, and how it is put into and taken out of a `T`.
 #[derive(Debug)]
-pub enum Form {
+pub enum Form<T: 'static = Config> {
     /// One of some words; the functions speak of the word's place in the list.
     Word {
         /// The words, each with what it means.
         words: &'static [(&'static str, &'static str)],
         /// Puts the word with this index in.
-        set: fn(&mut Config, usize),
+        set: fn(&mut T, usize),
         /// The index of the word that holds.
-        get: fn(&Config) -> usize,
+        get: fn(&T) -> usize,
     },
     /// `true` or `false`.
-    Switch(fn(&mut Config) -> &mut bool),
+    Switch(fn(&mut T) -> &mut bool),
     /// A whole number.
     Whole {
         /// The lowest.
@@ -55,9 +56,9 @@ pub enum Form {
         /// What is counted, in the plural.
         unit: &'static str,
         /// Puts a number within the bounds in.
-        set: fn(&mut Config, u64),
+        set: fn(&mut T, u64),
         /// The number that holds.
-        get: fn(&Config) -> u64,
+        get: fn(&T) -> u64,
     },
     /// A number, whole or not.
     Factor {
@@ -66,7 +67,7 @@ pub enum Form {
         /// The highest.
         high: f64,
         /// Where it lives.
-        at: fn(&mut Config) -> &mut f64,
+        at: fn(&mut T) -> &mut f64,
     },
     /// A span of time.
     Span {
@@ -75,7 +76,7 @@ pub enum Form {
         /// The longest.
         high: Duration,
         /// Where it lives.
-        at: fn(&mut Config) -> &mut Duration,
+        at: fn(&mut T) -> &mut Duration,
     },
     /// A span of time, or the word `ever`.
     SpanOrEver {
@@ -84,18 +85,41 @@ pub enum Form {
         /// The longest.
         high: Duration,
         /// Where it lives.
-        at: fn(&mut Config) -> &mut Option<Duration>,
+        at: fn(&mut T) -> &mut Option<Duration>,
     },
     /// A set of ports.
-    Ports(fn(&mut Config) -> &mut PortSet),
+    Ports(fn(&mut T) -> &mut PortSet),
     /// A list of prefixes.
-    Prefixes(fn(&mut Config) -> &mut Vec<Prefix>),
+    Prefixes(fn(&mut T) -> &mut Vec<Prefix>),
     /// A list of names of one kind.
-    Names(NameKind, fn(&mut Config) -> &mut Vec<String>),
+    Names(NameKind, fn(&mut T) -> &mut Vec<String>),
     /// One name.
-    Name(NameKind, fn(&mut Config) -> &mut String),
+    Name(NameKind, fn(&mut T) -> &mut String),
     /// An absolute path of at most so many bytes.
-    Path(usize, fn(&mut Config) -> &mut PathBuf),
+    Path(usize, fn(&mut T) -> &mut PathBuf),
+    /// Any of some words, each at most once, as their places in the list.
+    WordSet(&'static [(&'static str, &'static str)], fn(&mut T) -> &mut Vec<usize>),
+    /// A file with a secret, or nothing.
+    Secret(fn(&mut T) -> &mut Option<SecretFile>),
+    /// A list of files with secrets.
+    Secrets(fn(&mut T) -> &mut Vec<SecretFile>),
+    /// A command as a list of its words, or none; with `or_same` also the word `same`, which is `None`.
+    Command {
+        /// Whether `same` may be written.
+        or_same: bool,
+        /// Where it lives.
+        at: fn(&mut T) -> &mut Option<Vec<String>>,
+    },
+    /// A unit of systemd, or nothing.
+    Unit(fn(&mut T) -> &mut Option<String>),
+    /// One bit of 32, or 0 for none.
+    Bit(fn(&mut T) -> &mut Option<u32>),
+    /// Ports with their protocols.
+    Opens(fn(&mut T) -> &mut Opens),
+    /// The steps of a sequence.
+    Steps(fn(&mut T) -> &mut Vec<WrittenStep>),
+    /// Conditions on the flags of a TCP segment.
+    Flags(fn(&mut T) -> &mut Flags),
 }
 
 /// What a name names, and so how it may look.
@@ -427,11 +451,11 @@ pub fn section(name: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name)
 }
 
-impl Section {
+impl<T> Section<T> {
     /// The key called `name`.
     #[must_use]
-    pub fn key(&self, name: &str) -> Option<&'static Key> {
-        let keys: &'static [Key] = self.keys;
+    pub fn key(&self, name: &str) -> Option<&'static Key<T>> {
+        let keys: &'static [Key<T>] = self.keys;
         keys.iter().find(|key| key.name == name)
     }
 }

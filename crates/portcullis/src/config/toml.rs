@@ -11,6 +11,7 @@ use ::toml::de::{DeTable, DeValue};
 use serde::Serialize;
 
 use super::Config;
+use super::doors::{self, DoorConfig, DoorKind, Draft, MOST_DOORS, SecretFile};
 use super::duration::Span;
 use super::fault::{Fault, Faults, Place, Source};
 use super::schema::{self, Key, SECTIONS, Section};
@@ -35,8 +36,8 @@ pub fn load(files: &[PathBuf]) -> Result<Config, Faults> {
 /// A key that stands in two files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Override {
-    /// The section of the key.
-    pub section: &'static str,
+    /// The section of the key, such as `watch` or `door.ssh`.
+    pub section: String,
     /// The key.
     pub key: &'static str,
     /// The file and line that hold.
@@ -50,6 +51,26 @@ pub struct Override {
 /// # Errors
 /// All faults of all files.
 pub fn load_with_overrides(files: &[PathBuf]) -> Result<(Config, Vec<Override>), Faults> {
+    read_files(files).finish().map(|read| (read.config, read.overrides))
+}
+
+/// As [`load_with_overrides`], and looks at the files with secrets that doors name: whether they are there, and
+/// nobody else can read them. This is what a program has to use that acts.
+///
+/// # Errors
+/// All faults of all files, or of the secrets.
+pub fn load_for_run(files: &[PathBuf]) -> Result<(Config, Vec<Override>), Faults> {
+    let read = read_files(files).finish()?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let wrong = |(file, at): (&SecretFile, &Fault)| {
+        let wrong = file.inspect(credentials.as_deref()).err()?;
+        Some(Fault { message: format!("{}: {}", at.message, wrong.message), mend: wrong.mend, ..at.clone() })
+    };
+    let faults: Vec<Fault> = read.secrets.iter().filter_map(|(file, at)| wrong((file, at))).collect();
+    if faults.is_empty() { Ok((read.config, read.overrides)) } else { Err(Faults(faults)) }
+}
+
+fn read_files(files: &[PathBuf]) -> Reading {
     let mut reading = Reading::default();
     for path in files {
         match read_text(path) {
@@ -57,8 +78,7 @@ pub fn load_with_overrides(files: &[PathBuf]) -> Result<(Config, Vec<Override>),
             Err(fault) => reading.faults.push(*fault),
         }
     }
-    let overrides = std::mem::take(&mut reading.overrides);
-    reading.finish().map(|config| (config, overrides))
+    reading
 }
 
 /// Reads one text as if it stood in a file at `path`.
@@ -68,7 +88,7 @@ pub fn load_with_overrides(files: &[PathBuf]) -> Result<(Config, Vec<Override>),
 pub fn parse(path: &Path, text: &str) -> Result<Config, Faults> {
     let mut reading = Reading::default();
     reading.add(path, text);
-    reading.finish()
+    reading.finish().map(|read| read.config)
 }
 
 /// The files below `directory` that [`load`] is meant for, in order: `portcullis.toml`, then `conf.d/*.toml` by
@@ -147,12 +167,32 @@ struct Reading {
     config: Config,
     faults: Vec<Fault>,
     /// Where each key was written last.
-    places: BTreeMap<(&'static str, &'static str), Place>,
+    places: BTreeMap<(String, &'static str), Place>,
+    /// The doors in the order in which they were written first.
+    doors: Vec<Building>,
     overrides: Vec<Override>,
     /// Where `ban` was written last; a fault that still lacks its message.
     ban_at: Option<Fault>,
     /// Where `ban_max` was written last, likewise.
     ban_max_at: Option<Fault>,
+}
+
+/// A door whose keys are being read; each file may add some.
+struct Building {
+    name: String,
+    draft: Draft,
+    /// Where its name was written first; a fault that lacks its message.
+    header: Fault,
+    /// Where each of its keys was written last, likewise.
+    places: BTreeMap<&'static str, Fault>,
+}
+
+/// Everything that was read, without faults.
+struct Whole {
+    config: Config,
+    overrides: Vec<Override>,
+    /// Each file with a secret, and where it is named: a fault whose message names the key and lacks what is wrong.
+    secrets: Vec<(SecretFile, Fault)>,
 }
 
 /// The faults of one file.
@@ -203,7 +243,7 @@ impl Reading {
         }
     }
 
-    fn finish(mut self) -> Result<Config, Faults> {
+    fn finish(mut self) -> Result<Whole, Faults> {
         let respond = &self.config.respond;
         if let Some(ban) = respond.ban.filter(|ban| self.faults.is_empty() && *ban > respond.ban_max) {
             let (ban, longest) = (Span(ban), Span(respond.ban_max));
@@ -216,13 +256,32 @@ impl Reading {
                 });
             }
         }
-        if self.faults.is_empty() { Ok(self.config) } else { Err(Faults(self.faults)) }
+        let mut secrets = Vec::new();
+        // Keys that could not be read have their defaults now; what follows from them would only mislead.
+        let is_whole = self.faults.is_empty();
+        for door in std::mem::take(&mut self.doors).into_iter().filter(|_| is_whole) {
+            match door.draft.finish(&door.name, &door.header, &door.places) {
+                Ok(config) => {
+                    secrets.extend(secrets_of(&config, &door.header, &door.places));
+                    self.config.doors.push(config);
+                }
+                Err(faults) => self.faults.extend(faults),
+            }
+        }
+        match self.faults.is_empty() {
+            true => Ok(Whole { config: self.config, overrides: self.overrides, secrets }),
+            false => Err(Faults(self.faults)),
+        }
     }
 
     fn read_sections(&mut self, source: &Source, table: &DeTable, found: &mut Found) {
         for (name, value) in table {
             let written: &str = name.get_ref();
             match (schema::section(written), value.get_ref()) {
+                (None, DeValue::Table(doors)) if written == "door" => self.read_doors(source, doors, found),
+                (None, _) if written == "door" => {
+                    found.add(name.span().start, || nameless_door(source, name.span()));
+                }
                 (Some(section), DeValue::Table(keys)) => self.read_keys(source, section, keys, found),
                 (Some(section), _) => {
                     found.add(name.span().start, || {
@@ -247,47 +306,146 @@ impl Reading {
                 found.add(name.span().start, || unknown_key(source, name.span(), section, written));
                 continue;
             };
-            self.read_value(source, section, key, name.span(), value, found);
+            let span = read_value(source, section.name, key, name.span(), value, &mut self.config, found);
+            self.note(source, section.name, key.name, &span);
+            match (section.name, key.name) {
+                ("respond", "ban") => self.ban_at = Some(source.fault(span, "", "")),
+                ("respond", "ban_max") => self.ban_max_at = Some(source.fault(span, "", "")),
+                _ => {}
+            }
         }
     }
 
-    fn read_value(
-        &mut self,
-        source: &Source,
-        section: &'static Section,
-        key: &'static Key,
-        name: Range<usize>,
-        value: &Spanned<DeValue>,
-        found: &mut Found,
-    ) {
-        // Values that the parser made up while it recovered have no place of their own.
-        let span = if value.span().is_empty() { name } else { value.span() };
-        let wrongs = value::read(
-            &key.form,
-            value.get_ref(),
-            span.start,
-            &source.text[clamp(source.text, &span)],
-            &mut self.config,
-        );
-        for wrong in wrongs {
-            let at = match wrong.within {
-                Some(part) => span.start + part.start..span.start + part.end,
-                None => span.clone(),
-            };
-            let message = format!("[{}] {}: {}", section.name, key.name, wrong.message);
-            let mend = wrong.mend.unwrap_or_else(|| format!("write {} = …, {}", key.name, key.form.phrase()));
-            found.add(at.start, || source.fault(at.clone(), message, mend.replace("{key}", key.name)));
-        }
+    /// Remembers where a key was written, and whether it stood elsewhere before.
+    fn note(&mut self, source: &Source, section: &str, key: &'static str, span: &Range<usize>) {
         let here = Place { path: source.path.to_owned(), line: source.place(span.start).0 };
-        if let Some(over) = self.places.insert((section.name, key.name), here.clone()) {
-            self.overrides.push(Override { section: section.name, key: key.name, by: here, over });
-        }
-        match (section.name, key.name) {
-            ("respond", "ban") => self.ban_at = Some(source.fault(span, "", "")),
-            ("respond", "ban_max") => self.ban_max_at = Some(source.fault(span, "", "")),
-            _ => {}
+        if let Some(over) = self.places.insert((section.to_owned(), key), here.clone()) {
+            self.overrides.push(Override { section: section.to_owned(), key, by: here, over });
         }
     }
+
+    fn read_doors(&mut self, source: &Source, doors: &DeTable, found: &mut Found) {
+        let mut doors: Vec<_> = doors.iter().collect();
+        // The parser sorts by name; a door's number is its place in the file.
+        doors.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in doors {
+            let (span, written): (_, &str) = (name.span(), name.get_ref());
+            let Some(keys) = value.get_ref().as_table() else {
+                found.add(span.start, || nameless_door(source, span.clone()));
+                continue;
+            };
+            if let Err(mend) = door_name(written) {
+                let says = format!("\"{written}\" can't be the name of a door");
+                found.add(span.start, || source.fault(span.clone(), says, mend));
+                continue;
+            }
+            let place = match self.doors.iter().position(|door| door.name == written) {
+                Some(place) => place,
+                None if self.doors.len() >= MOST_DOORS => {
+                    let says = format!("there are more than {MOST_DOORS} doors");
+                    let mend = "write several steps or several guests into one door";
+                    found.add(span.start, || source.fault(span.clone(), says, mend));
+                    continue;
+                }
+                None => {
+                    let header = source.fault(span.clone(), "", "");
+                    let (name, draft, places) = (written.to_owned(), Draft::default(), BTreeMap::new());
+                    self.doors.push(Building { name, draft, header, places });
+                    self.doors.len() - 1
+                }
+            };
+            self.read_door(source, place, keys, found);
+        }
+    }
+
+    fn read_door(&mut self, source: &Source, place: usize, keys: &DeTable, found: &mut Found) {
+        let label = format!("door.{}", self.doors[place].name);
+        for (name, value) in keys {
+            let written: &str = name.get_ref();
+            let Some((_, key)) = doors::key(written) else {
+                found.add(name.span().start, || unknown_door_key(source, name.span(), &label, written));
+                continue;
+            };
+            let draft = &mut self.doors[place].draft;
+            let span = read_value(source, &label, key, name.span(), value, draft, found);
+            self.note(source, &label, key.name, &span);
+            self.doors[place].places.insert(key.name, source.fault(span, "", ""));
+        }
+    }
+}
+
+/// Reads one value into its place; gives the bytes where it stands.
+fn read_value<T>(
+    source: &Source,
+    section: &str,
+    key: &'static Key<T>,
+    name: Range<usize>,
+    value: &Spanned<DeValue>,
+    target: &mut T,
+    found: &mut Found,
+) -> Range<usize> {
+    // Values that the parser made up while it recovered have no place of their own.
+    let span = if value.span().is_empty() { name } else { value.span() };
+    let wrongs =
+        value::read(&key.form, value.get_ref(), span.start, &source.text[clamp(source.text, &span)], target);
+    for wrong in wrongs {
+        let at = match wrong.within {
+            Some(part) => span.start + part.start..span.start + part.end,
+            None => span.clone(),
+        };
+        let message = format!("[{section}] {}: {}", key.name, wrong.message);
+        let mend = wrong.mend.unwrap_or_else(|| format!("write {} = …, {}", key.name, key.form.phrase()));
+        found.add(at.start, || source.fault(at.clone(), message, mend.replace("{key}", key.name)));
+    }
+    span
+}
+
+/// The files with secrets that a door names, each with where it is named.
+fn secrets_of(
+    door: &DoorConfig,
+    header: &Fault,
+    places: &BTreeMap<&'static str, Fault>,
+) -> Vec<(SecretFile, Fault)> {
+    let (key, files): (_, Vec<&SecretFile>) = match &door.kind {
+        DoorKind::Sequence(_) => return Vec::new(),
+        DoorKind::OneTime(kind) => ("sequences_file", vec![&kind.sequences]),
+        DoorKind::Rotating(kind) => ("keys", kind.keys.iter().collect()),
+        DoorKind::Spa(kind) => ("users", vec![&kind.users]),
+    };
+    let at =
+        Fault { message: format!("[door.{}] {key}", door.name), ..places.get(key).unwrap_or(header).clone() };
+    files.into_iter().map(|file| (file.clone(), at.clone())).collect()
+}
+
+/// Whether this can be the name of a door (it becomes part of the names of sets in the kernel); otherwise what to
+/// write.
+fn door_name(name: &str) -> Result<(), String> {
+    let fits = |name: &str| {
+        name.len() <= 31
+            && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+    };
+    let lower = name.to_ascii_lowercase();
+    match (fits(name), fits(&lower)) {
+        (true, _) => Ok(()),
+        (false, true) => Err(format!("write {lower}")),
+        (false, false) => {
+            Err("write a-z, 0-9, - and _, a letter or digit first; at most 31 in all".to_owned())
+        }
+    }
+}
+
+fn nameless_door(source: &Source, span: Range<usize>) -> Fault {
+    source.fault(span, "a door needs a name", "write [door.NAME] on a line of its own, such as [door.ssh]")
+}
+
+fn unknown_door_key(source: &Source, span: Range<usize>, label: &str, written: &str) -> Fault {
+    let mend = match (nearest(written, doors::names()), section_of(written)) {
+        (Some(name), _) => format!("did you mean \"{name}\"?"),
+        (None, Some(other)) => format!("\"{written}\" belongs below [{}]", other.name),
+        (None, None) => format!("a door has the keys {}", doors::names().collect::<Vec<_>>().join(", ")),
+    };
+    source.fault(span, format!("[{label}] has no key \"{written}\""), mend)
 }
 
 /// The part of `range` that lies within `text` and on character boundaries.
@@ -347,9 +505,14 @@ fn unknown_section(source: &Source, span: Range<usize>, written: &str, found: &D
             format!("move it below [{}]", section.name),
         );
     }
-    let names = SECTIONS.iter().map(|section| section.name);
+    if !found.is_table() && doors::key(written).is_some() {
+        let says = format!("\"{written}\" stands outside its section");
+        return source.fault(span, says, "it belongs below a door, such as [door.ssh]");
+    }
+    let names = SECTIONS.iter().map(|section| section.name).chain(["door.NAME"]);
     let all: Vec<String> = names.clone().map(|name| format!("[{name}]")).collect();
-    let mend = match nearest(written, names) {
+    let mend = match nearest(written, names.chain(["door"])) {
+        Some("door") => "did you mean [door.NAME]?".to_owned(),
         Some(name) => format!("did you mean [{name}]?"),
         None => format!("there are {}", all.join(", ")),
     };
@@ -361,6 +524,9 @@ fn unknown_key(source: &Source, span: Range<usize>, section: &Section, written: 
     let mend = match (section_of(written), nearest(written, names.iter().copied())) {
         (Some(other), _) => format!("\"{written}\" belongs below [{}]", other.name),
         (None, Some(name)) => format!("did you mean \"{name}\"?"),
+        (None, None) if doors::key(written).is_some() => {
+            format!("\"{written}\" belongs below a door, such as [door.ssh]")
+        }
         (None, None) => {
             let everywhere = SECTIONS.iter().flat_map(|other| other.keys.iter().map(move |key| (other, key)));
             let near = nearest(written, everywhere.clone().map(|(_, key)| key.name));

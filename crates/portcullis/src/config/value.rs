@@ -1,4 +1,4 @@
-//! One value of the file, read into its place in a [`Config`] by what the table says of its key.
+//! One value of the file, read into its place by what the table says of its key.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ::toml::de::DeValue;
 use portcullis_core::net::{PortSet, PortSetError, Prefix, PrefixError};
 
-use super::Config;
+use super::doors::{Flags, Opens, SecretFile, Slip, WrittenStep};
 use super::duration::{Span, SpanError};
 use super::schema::{Form, NameKind};
 use super::suggest::nearest;
@@ -38,11 +38,17 @@ impl Wrong {
     }
 }
 
-/// Puts `value`, which stands in the file as `raw`, into `config`, or says all that is wrong with it and leaves
-/// `config` alone.
+/// Puts `value`, which stands in the file as `raw`, into `config` (all of it, or a door), or says all that is wrong
+/// with it and leaves `config` alone.
 ///
 /// `start` is where the value begins in the file: items of a list know their places from the file's beginning.
-pub(super) fn read(form: &Form, value: &DeValue, start: usize, raw: &str, config: &mut Config) -> Vec<Wrong> {
+pub(super) fn read<T>(
+    form: &Form<T>,
+    value: &DeValue,
+    start: usize,
+    raw: &str,
+    config: &mut T,
+) -> Vec<Wrong> {
     let outcome = match form {
         Form::Word { words, set, .. } => word(words, value).map(|index| set(config, index)),
         Form::Switch(at) => switch(value).map(|on| *at(config) = on),
@@ -72,6 +78,47 @@ pub(super) fn read(form: &Form, value: &DeValue, start: usize, raw: &str, config
             .and_then(|text| name(*kind, text).map(|()| text.to_owned()))
             .map(|name| *at(config) = name),
         Form::Path(longest, at) => path(*longest, value).map(|path| *at(config) = path),
+        Form::WordSet(words, at) => {
+            let one = |text: &str| word_of(words, text);
+            return list(value, start, one).map_or_else(
+                |wrongs| wrongs,
+                |mut places| {
+                    places.sort_unstable();
+                    places.dedup();
+                    put(at(config), places)
+                },
+            );
+        }
+        Form::Secret(at) => text(value)
+            .and_then(|text| if text.is_empty() { Ok(None) } else { secret(text).map(Some) })
+            .map(|file| *at(config) = file),
+        Form::Secrets(at) => {
+            return list(value, start, secret).map_or_else(|wrongs| wrongs, |read| put(at(config), read));
+        }
+        Form::Command { or_same: true, at } if value.as_str() == Some("same") => {
+            *at(config) = None;
+            Ok(())
+        }
+        Form::Command { at, .. } => {
+            return command(value, start, raw).map_or_else(
+                |wrongs| wrongs,
+                |words| {
+                    *at(config) = Some(words);
+                    Vec::new()
+                },
+            );
+        }
+        Form::Unit(at) => text(value).and_then(unit).map(|unit| *at(config) = unit),
+        Form::Bit(at) => bit(value).map(|bit| *at(config) = bit),
+        Form::Opens(at) => text(value)
+            .and_then(|text| slipped(raw, text, Opens::read(text)))
+            .map(|opens| *at(config) = opens),
+        Form::Steps(at) => text(value)
+            .and_then(|text| slipped(raw, text, WrittenStep::read_all(text)))
+            .map(|steps| *at(config) = steps),
+        Form::Flags(at) => text(value)
+            .and_then(|text| slipped(raw, text, Flags::read(text, ',')))
+            .map(|flags| *at(config) = flags),
     };
     outcome.err().into_iter().collect()
 }
@@ -102,7 +149,10 @@ fn text<'v>(value: &'v DeValue) -> Result<&'v str, Wrong> {
 }
 
 fn word(words: &[(&str, &str)], value: &DeValue) -> Result<usize, Wrong> {
-    let written = text(value)?;
+    text(value).and_then(|written| word_of(words, written))
+}
+
+fn word_of(words: &[(&str, &str)], written: &str) -> Result<usize, Wrong> {
     words.iter().position(|(word, _)| *word == written).ok_or_else(|| {
         let wrong = Wrong::new(format!("\"{written}\" is not one of its values"));
         match nearest(written, words.iter().map(|(word, _)| *word)) {
@@ -275,6 +325,87 @@ fn path(longest: usize, value: &DeValue) -> Result<PathBuf, Wrong> {
             .mend(format!("write one of at most {longest} bytes")));
     }
     Ok(PathBuf::from(written))
+}
+
+fn secret(text: &str) -> Result<SecretFile, Wrong> {
+    SecretFile::new(text).ok_or_else(|| {
+        Wrong::new(format!("\"{text}\" is no absolute path"))
+            .mend("write a path that begins with /, or %d/NAME for a credential of the unit")
+    })
+}
+
+/// The words of a command. A TOML text may hold a NUL, which no argument can (execve(2)).
+fn command(value: &DeValue, start: usize, raw: &str) -> Result<Vec<String>, Vec<Wrong>> {
+    if let Some(line) = value.as_str() {
+        let words: Vec<String> = line.split_whitespace().map(quoted).collect();
+        return Err(vec![unexpected(value).mend(format!(
+            "write each word by itself, {{key}} = [{}]; or for a shell {{key}} = [{}] and shell = true",
+            words.join(", "),
+            quoted(line)
+        ))]);
+    }
+    let one = |text: &str| match text {
+        _ if text.contains('\0') => {
+            Err(Wrong::new("a word of a command can't hold a NUL").mend("take it out"))
+        }
+        _ => Ok(text.to_owned()),
+    };
+    let words = list(value, start, one)?;
+    match words.first() {
+        Some(program) if program.trim().is_empty() => {
+            let wrong = Wrong::new("the program is missing").at_part(raw, "\"\"");
+            Err(vec![wrong.mend("write its path first, such as \"/usr/bin/logger\"")])
+        }
+        _ => Ok(words),
+    }
+}
+
+/// The name of a unit (systemd.unit(5)): letters, digits and `:-_.\@`, at most 255 bytes, with what it is at its end.
+fn unit(text: &str) -> Result<Option<String>, Wrong> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
+    };
+    let kinds = ["service", "socket", "target"];
+    match text.rsplit_once('.') {
+        Some((name, kind)) if is_name(name) && kinds.contains(&kind) && text.len() <= 255 => {
+            Ok(Some(text.to_owned()))
+        }
+        _ if is_name(text) && !text.contains('.') => {
+            Err(Wrong::new(format!("\"{text}\" does not say what it is"))
+                .mend(format!("write \"{text}.service\"")))
+        }
+        _ => Err(Wrong::new(format!("\"{text}\" can't be the name of a unit"))
+            .mend("write a name as `systemctl` shows it, such as \"ssh.service\"")),
+    }
+}
+
+fn bit(value: &DeValue) -> Result<Option<u32>, Wrong> {
+    let number = match integer(value) {
+        Some(number) => number?,
+        None => return Err(unexpected(value)),
+    };
+    match u32::try_from(number) {
+        Ok(0) => Ok(None),
+        Ok(bit) if bit.is_power_of_two() => Ok(Some(bit)),
+        Ok(bits) => Err(Wrong::new(format!("{bits:#x} has {} bits", bits.count_ones()))),
+        Err(_) => Err(Wrong::new(format!("{number} is no bit of 32"))),
+    }
+}
+
+/// What was read of `text`, which stands in the file as `raw`; a slip is shown at its place, unless the text was
+/// written with escapes.
+fn slipped<R>(raw: &str, text: &str, read: Result<R, Slip>) -> Result<R, Wrong> {
+    read.map_err(|slip| {
+        let is_plain = raw.get(1..raw.len().saturating_sub(1)) == Some(text);
+        let within = is_plain.then(|| {
+            let start = slip.within.start + 1;
+            start..(slip.within.end + 1).max(start + 1)
+        });
+        Wrong { within, message: slip.message, mend: Some(slip.mend) }
+    })
 }
 
 /// Each item of a list of texts by `one`; all that is wrong with them, each at its place.

@@ -11,7 +11,7 @@ use super::persona::Persona;
 use crate::capture::listen::Listening;
 use crate::cli::portsentry::PortsentryArguments;
 use crate::cli::run::RunArguments;
-use crate::config::{Config, Faults, Trigger, load, standard_files};
+use crate::config::{Config, Faults, Trigger, load_for_run, standard_files};
 use crate::record::store::FILE_NAME;
 
 /// Where the configuration stands if nobody says otherwise.
@@ -93,7 +93,7 @@ impl Plan {
             Some(file) => vec![file.clone()],
             None => standard_files(Path::new(DIRECTORY))?,
         };
-        let mut config = load(&files)?;
+        let (mut config, _) = load_for_run(&files)?;
         if !arguments.interfaces.is_empty() {
             config.watch.interfaces.clone_from(&arguments.interfaces);
         }

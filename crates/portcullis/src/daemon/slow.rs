@@ -354,7 +354,7 @@ impl Slow {
             self.fault(&message, "the configuration was not changed");
             return Answer::Refused { exit: Exit::NotPermitted, message };
         }
-        let mut changes = status::differences(&self.plan.config, &plan.config);
+        let mut changes = crate::config::differences(&self.plan.config, &plan.config);
         let fixed: Vec<&str> =
             changes.iter().map(String::as_str).filter(|own| status::needs_restart(own)).collect();
         if !fixed.is_empty() {

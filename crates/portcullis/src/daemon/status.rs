@@ -11,7 +11,6 @@ use portcullis_core::wire::Refusals;
 use super::guard::{Complaints, Vitals};
 use super::peers;
 use super::slow::Slow;
-use crate::config::{Config, lines};
 use crate::control::Status;
 use crate::record::{Summary, json};
 
@@ -122,14 +121,6 @@ fn faults(slow: &Slow, vitals: &Vitals) -> Vec<String> {
         faults.push(format!("there is no interface \"{name}\" now; it is watched when it comes"));
     }
     faults
-}
-
-/// What is different between two configurations, one sentence each.
-#[must_use]
-pub fn differences(old: &Config, new: &Config) -> Vec<String> {
-    let (old, new) = (lines(old), lines(new));
-    let changed = old.iter().zip(&new).filter(|(old, new)| old != new);
-    changed.map(|((key, old), (_, new))| format!("{key} = {new} (was {old})")).collect()
 }
 
 /// Keys whose value holds from start to end: what they name is opened once, some of it with rights given up later.
