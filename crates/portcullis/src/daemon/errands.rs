@@ -275,10 +275,7 @@ impl Errands {
         self.failures.remove(&prefix);
         let effects = self.effects.get(&prefix).cloned().unwrap_or_default();
         let done = self.responses.about(protocol, prefix.address(), 0);
-        let is_shut_out = done
-            .iter()
-            .any(|own| own.is_block() && (*own == Response::Set || own.is_done(&effects, &self.boot)));
-        if is_shut_out {
+        if is_shut_out(&done, &effects, &self.boot) {
             return Standing::InForce(Some(why));
         }
         self.rest(prefix.address());
@@ -299,6 +296,18 @@ impl Errands {
         {
             self.given_up.remove(&first);
         }
+    }
+}
+
+/// Whether what has been done keeps the source out. A line in hosts.deny does so only where nothing stronger was asked
+/// for: most services never read it.
+fn is_shut_out(asked: &[Response], effects: &Effects, boot: &str) -> bool {
+    let is_done = |own: &Response| *own == Response::Set || own.is_done(effects, boot);
+    let mut of_network =
+        asked.iter().filter(|own| matches!(own, Response::Set | Response::Route(_))).peekable();
+    match of_network.peek() {
+        Some(_) => of_network.any(is_done),
+        None => asked.iter().any(|own| own.is_block() && is_done(own)),
     }
 }
 

@@ -92,6 +92,18 @@ fn a_command_that_fails_is_tried_again_and_never_called_done() {
     assert_eq!(scene.times("told 10.77.0.31"), 1, "what has worked is not done twice");
 }
 
+/// Few services read hosts.deny: where a command was to shut the host out and did not, it is not shut out.
+#[test]
+fn a_line_in_hosts_deny_does_not_stand_in_for_a_route_that_failed() {
+    let fail = "BLOCK_TCP=\"1\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\nKILL_ROUTE=\"exit 4 # $TARGET$\"\n";
+    let Some(scene) = Scene::new(fail) else { return };
+    let _daemon = scene.victim.start(Program::Ours, "-stcp");
+    scene.probe(FIRST, 111);
+    scene.wait_for_line(LATE, &["attackalert: ERROR: Could not block host 10.77.0.31/10.77.0.31 !!"]);
+    assert_eq!(scene.victim.read("/etc/hosts.deny"), "ALL: 10.77.0.31\n");
+    assert!(!scene.is_called_blocked(FIRST));
+}
+
 #[test]
 fn a_hosts_deny_that_is_read_only_is_said_and_tried_again() {
     let both = "BLOCK_TCP=\"1\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\n\
