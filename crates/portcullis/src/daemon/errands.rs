@@ -1,7 +1,7 @@
 //! A persona's errands: responses by command and file, run beside the packet loop, a few at once, each source's in
 //! order. What has been done is remembered, so that a second try does only what is left and `unban` can undo it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,7 @@ pub struct Errands {
     busy: HashSet<Prefix>,
     /// Waiting for an errand about the same source to end.
     after: VecDeque<Errand>,
-    /// Of these, the ones that wait no longer.
+    /// Of these, the ones that wait no longer; and what the start finds to undo.
     ready: VecDeque<Errand>,
     running: JoinSet<Finished>,
 }
@@ -128,6 +128,12 @@ impl Errands {
         }
     }
 
+    /// Takes back what was done about these: their bans ended while nobody ran who could have.
+    pub fn undo_of(&mut self, ended: &BTreeSet<Prefix>) {
+        let is_done = |prefix: &&Prefix| self.effects.contains_key(prefix);
+        self.ready.extend(ended.iter().filter(is_done).copied().map(Errand::Undo));
+    }
+
     /// The configuration has changed; errands under way end as they began.
     pub fn set_responses(&mut self, responses: Responses) {
         self.responses = responses;
@@ -136,7 +142,9 @@ impl Errands {
     /// The next errand that has ended. May be dropped and called again; nothing is lost.
     pub async fn next(&mut self) -> Done {
         loop {
-            while let Some(errand) = self.ready.pop_front() {
+            while self.running.len() < AT_ONCE
+                && let Some(errand) = self.ready.pop_front()
+            {
                 if let Some(done) = self.begin(errand) {
                     return done;
                 }

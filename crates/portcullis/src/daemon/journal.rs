@@ -32,6 +32,9 @@ const LAST_WORDS_ONE: [&str; 2] =
 /// How long the last lines may wait for the system's log.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Hosts that one complaint names.
+const NAMED_TO_MEND: usize = 5;
+
 /// Ports that the start names one by one; of more, a range is said instead.
 const NAMED: usize = 1024;
 
@@ -69,14 +72,26 @@ impl Journal {
         Ok(Journal { writers, is_connect: persona.is_connect() })
     }
 
-    /// Who stood in the blocked files at the start. A file that cannot be read is said, and holds nobody.
-    pub fn blocked_before(&mut self, now: Now) -> BTreeSet<IpAddr> {
+    /// Who stood in the blocked files at the start and may be taken for blocked: not whom a run that only tells has
+    /// written there, nor whom an earlier boot has shut out. A file that cannot be read is said, and holds nobody.
+    pub fn blocked_before(&mut self, persona: &Persona, now: Now) -> BTreeSet<IpAddr> {
         let mut all = BTreeSet::new();
         for own in &mut self.writers {
             own.listed = own.read(now).unwrap_or_default();
-            all.extend(own.listed.iter().copied());
+            if persona.has_blocked_since_boot(own.mode) {
+                all.extend(own.listed.iter().copied());
+            }
         }
         all
+    }
+
+    /// The bans of these ended while nobody ran: the blocked files name them no longer.
+    pub fn let_in(&mut self, ended: BTreeSet<IpAddr>, now: Now) {
+        let named = |own: &Written| own.listed.intersection(&ended).copied().collect::<BTreeSet<IpAddr>>();
+        let named: BTreeSet<IpAddr> = self.writers.iter().flat_map(named).collect();
+        if !named.is_empty() {
+            self.forget(&named, now);
+        }
     }
 
     /// Tells one event of the program.
@@ -84,7 +99,7 @@ impl Journal {
         match &event.told {
             Told::Seen(What::Probe { contact, fate }) => self.attack(event.time, contact, *fate, now),
             Told::Seen(What::Unban { prefix, why, .. }) if *why != Ending::GivenUp => {
-                self.forget(prefix.address(), now);
+                self.forget(&BTreeSet::from([prefix.address()]), now);
             }
             Told::Seen(What::Fault(Fault::NotEnforced { answer, .. })) => {
                 self.fault(&format!("a block is not in force: {answer}"), "", now);
@@ -290,17 +305,19 @@ impl Journal {
         own.writer.attack(Attack { time, source, protocol, port, seen, fate }, now);
     }
 
-    fn forget(&mut self, source: IpAddr, now: Now) {
-        let sources = BTreeSet::from([source]);
+    fn forget(&mut self, sources: &BTreeSet<IpAddr>, now: Now) {
         let mut faults = Vec::new();
         for own in &mut self.writers {
-            own.listed.remove(&source);
-            if let Err(error) = own.writer.forget(&sources, now) {
-                faults.push(format!("{source} could not be taken out of the blocked file: {error}"));
+            own.listed.retain(|source| !sources.contains(source));
+            if let Err(error) = own.writer.forget(sources, now) {
+                let named: Vec<String> = sources.iter().take(NAMED_TO_MEND).map(IpAddr::to_string).collect();
+                let more = if sources.len() > NAMED_TO_MEND { " and others" } else { "" };
+                let named = named.join(", ");
+                faults.push(format!("{named}{more} could not be taken out of the blocked file: {error}"));
             }
         }
         for fault in faults {
-            self.fault(&fault, "take its line out by hand", now);
+            self.fault(&fault, "take the lines out by hand", now);
         }
     }
 

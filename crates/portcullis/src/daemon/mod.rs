@@ -168,10 +168,11 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         pid_file.map_err(|error| NotStarted::failed("the pid file could not be written", error))?;
 
     // The store is behind the socket's lock: two instances never write the same one.
-    let (mut store, mut stored) = (None, Stored::default());
+    let (mut store, mut stored, mut is_first_run) = (None, Stored::default(), false);
     let read = Store::open(&plan.names.store).and_then(|mut opened| {
         faults.extend(opened.warning.take());
         stored = opened.store.load(clock::now().wall)?;
+        is_first_run = opened.is_new;
         store = Some(opened.store);
         Ok(())
     });
@@ -207,9 +208,21 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     let mut engine = Engine::new(plan.settings(mode.0), View::Live, secret()?);
     let since = clock::now();
     engine.surround(since, look.surroundings.clone());
-    let (errands, errands_of_guard) =
+    let (mut errands, errands_of_guard) =
         plan.persona.as_ref().map(|own| own.errands(&plan.names, &stored)).unzip();
-    let before = output.journal().map(|own| own.blocked_before(clock::now())).unwrap_or_default();
+    let mut before = BTreeSet::new();
+    if let (Some(persona), Some(journal)) = (&plan.persona, output.journal()) {
+        before = journal.blocked_before(persona, since);
+        // In a later run the store knows better: who stands in the file beside it was only told of, or lost his ban.
+        if !is_first_run {
+            before.clear();
+        }
+        let ended = persona.ended(&stored, since);
+        journal.let_in(ended.iter().map(Prefix::address).collect(), since);
+        if let Some(errands) = &mut errands {
+            errands.undo_of(&ended);
+        }
+    }
     let bans = restore(&mut engine, &mut kernel, &plan, &stored, &before, mode, &mut faults);
     if let Some(journal) = output.journal() {
         journal.begin_pending(&engine, since);

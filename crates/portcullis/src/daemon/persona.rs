@@ -27,6 +27,7 @@ use crate::config::portsentry::{
     refresh_ignore,
 };
 use crate::config::{Config, EngineChoice, Fault, Faults, Mode};
+use crate::record::portsentry::blocked_path;
 use crate::record::store::Stored;
 use crate::respond::effects::Effects;
 use crate::respond::hands;
@@ -221,6 +222,38 @@ impl Persona {
         in_force.into_iter().collect()
     }
 
+    /// Whose ban ended while nobody ran, as far as traces of it may be left.
+    #[must_use]
+    pub fn ended(&self, stored: &Stored, now: Now) -> BTreeSet<Prefix> {
+        let holds = |until: Until| match until {
+            Until::Ever => true,
+            Until::At(end) => !end.since(now.wall).is_zero(),
+        };
+        let held: BTreeSet<Prefix> =
+            stored.bans.iter().filter(|(ban, _)| holds(ban.until)).map(|(ban, _)| ban.prefix).collect();
+        let over = stored.bans.iter().map(|(ban, _)| ban.prefix);
+        let traces = stored.effects.iter().map(|(prefix, _)| *prefix);
+        let past = stored.past.iter().map(|(prefix, _)| *prefix);
+        over.chain(traces).chain(past).filter(|prefix| !held.contains(prefix)).collect()
+    }
+
+    /// Whether hosts in the blocked file of a mode (`None` is 2.x) may be shut out now: if this configuration blocks
+    /// at all, and the file was written since the machine was started. What commands did before that is gone.
+    #[must_use]
+    pub fn has_blocked_since_boot(&self, mode: Option<StartMode>) -> bool {
+        let Some(base) = &self.portsentry.blocked_file else { return false };
+        let blocks = |protocol| self.responses.blocks(protocol);
+        let (blocks, path) = match mode {
+            Some(mode) => {
+                let protocol = if mode.is_tcp() { Protocol::Tcp } else { Protocol::Udp };
+                (blocks(protocol), blocked_path(base, mode))
+            }
+            None => (blocks(Protocol::Tcp) || blocks(Protocol::Udp), base.clone()),
+        };
+        let written = fs::metadata(path).map_or(0, |data| data.mtime());
+        blocks && booted_at().is_some_and(|boot| written >= boot)
+    }
+
     /// Whether ports are opened rather than watched.
     #[must_use]
     pub fn is_connect(&self) -> bool {
@@ -239,6 +272,12 @@ impl Persona {
 fn boot() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     name.trim().to_owned()
+}
+
+/// When this boot began, in seconds since 1970 (proc_stat(5), `btime`).
+fn booted_at() -> Option<i64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
 }
 
 fn is_connect(arguments: &PortsentryArguments) -> bool {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testbed::wait_until;
 
@@ -126,4 +126,63 @@ fn two_modes_leave_each_other_alone() {
     // The third is blocked in both, as with PortSentry, but needs its line only once.
     let lines = [first, second, third].map(|address| format!("ALL: {address}"));
     assert_eq!(lines_of(&victim, "/etc/hosts.deny"), lines);
+}
+
+/// PortSentry 1.2 wrote into the blocked file whom it only told of, and so do we; its next run began with an empty file.
+#[test]
+fn who_was_only_told_of_is_blocked_once_blocking_is_on() {
+    let Some(victim) = Victim::new() else { return };
+    let rest = "KILL_ROUTE=\"echo $TARGET$ >> /run/kill.log\"\n";
+    let scanner = Ipv4Addr::new(10, 77, 0, 31);
+    let forge = Forge::new(&victim.lab.attacker);
+    let probe = || forge.tcp(SocketAddrV4::new(scanner, 40000), SocketAddrV4::new(VICTIM, 111), SYN);
+    victim.write(CONFIGURATION, &watching("111", &format!("BLOCK_TCP=\"0\"\n{rest}")));
+    let mut daemon = victim.start(Program::Ours, "-stcp");
+    probe();
+    let blocked = format!("{STATE}/portsentry.blocked.stcp");
+    wait_until(SOON, "the blocked file", || (victim.read(&blocked).lines().count() == 1).then_some(()));
+    daemon.stop();
+    victim.write(CONFIGURATION, &watching("111", &format!("BLOCK_TCP=\"1\"\n{rest}")));
+    let _daemon = victim.start(Program::Ours, "-stcp");
+    probe();
+    wait_until(SOON, "the scanner to be blocked", || {
+        (lines_of(&victim, "/run/kill.log") == [scanner.to_string()]).then_some(())
+    });
+    wait_until(SOON, "the history", || {
+        let history = victim.read(&format!("{STATE}/portsentry.history"));
+        (history.lines().count() == 2).then_some(())
+    });
+    assert_eq!(victim.read(&blocked).lines().count(), 1, "the file names a host once");
+}
+
+#[test]
+fn a_block_that_ends_while_nobody_runs_leaves_nothing_behind() {
+    for route in ["KILL_ROUTE=\"ip route add blackhole $TARGET$/32\"\n", ""] {
+        let Some(victim) = Victim::new() else { return };
+        let rest = format!("BLOCK_TCP=\"1\"\nBLOCK_TIME=\"3s\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\n{route}");
+        victim.write(CONFIGURATION, &watching("111", &rest));
+        let scanner = Ipv4Addr::new(10, 77, 0, 31);
+        let forge = Forge::new(&victim.lab.attacker);
+        let routes = || {
+            let listed = victim.lab.victim.run(&["ip", "route", "show", "type", "blackhole"]).stdout;
+            String::from_utf8_lossy(&listed).into_owned()
+        };
+        let blocked = format!("{STATE}/portsentry.blocked.stcp");
+        let mut daemon = victim.start(Program::Ours, "-stcp");
+        let begun = Instant::now();
+        forge.tcp(SocketAddrV4::new(scanner, 40000), SocketAddrV4::new(VICTIM, 111), SYN);
+        wait_until(SOON, "the blocked file", || (victim.read(&blocked).lines().count() == 1).then_some(()));
+        assert_eq!(routes().contains("10.77.0.31"), !route.is_empty(), "{}", routes());
+        daemon.stop();
+        wait_until(SOON, "the end", || (begun.elapsed() > Duration::from_secs(5)).then_some(()));
+        let _daemon = victim.start(Program::Ours, "-stcp");
+        wait_until(SOON, "everything to be undone", || {
+            let is_undone = victim.read("/etc/hosts.deny").is_empty() && routes().is_empty();
+            (is_undone && victim.read(&blocked).is_empty()).then_some(())
+        });
+        forge.tcp(SocketAddrV4::new(scanner, 40001), SocketAddrV4::new(VICTIM, 111), SYN);
+        wait_until(SOON, "the scanner to be blocked again", || {
+            (victim.read("/etc/hosts.deny") == "ALL: 10.77.0.31\n").then_some(())
+        });
+    }
 }

@@ -48,6 +48,8 @@ pub struct Opened {
     pub store: Store,
     /// Something that the administrator must know: a broken file was put aside, and where it lies.
     pub warning: Option<String>,
+    /// There was no file: nobody has run here before.
+    pub is_new: bool,
 }
 
 /// What an earlier run left behind.

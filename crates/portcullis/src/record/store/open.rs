@@ -27,8 +27,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
         source,
     })?;
     let path = path.to_owned();
+    // Where even that cannot be told, opening it fails too.
+    let is_new = !path.exists();
     match prepare(&path) {
-        Ok(store) => Ok(Opened { store, warning: None }),
+        Ok(store) => Ok(Opened { store, warning: None, is_new }),
         Err(StoreError::Broken(_, why)) => {
             let aside = put_aside(&path)?;
             let warning = format!(
@@ -37,7 +39,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
                 path.display(),
                 aside.display()
             );
-            Ok(Opened { store: prepare(&path)?, warning: Some(warning) })
+            Ok(Opened { store: prepare(&path)?, warning: Some(warning), is_new })
         }
         Err(other) => Err(other),
     }

@@ -37,7 +37,7 @@ fn banned(ban: Ban) -> Change {
 }
 
 fn open(directory: &Path) -> Store {
-    let Opened { store, warning } = Store::open(&directory.join(FILE_NAME)).unwrap();
+    let Opened { store, warning, .. } = Store::open(&directory.join(FILE_NAME)).unwrap();
     assert_eq!(warning, None);
     store
 }
@@ -192,7 +192,7 @@ fn a_broken_file_is_put_aside_and_never_lost() {
     for attempt in 1..=2 {
         let garbage = vec![attempt; 10_000];
         fs::write(&path, &garbage).unwrap();
-        let Opened { mut store, warning } = Store::open(&directory.path().join(FILE_NAME)).unwrap();
+        let Opened { mut store, warning, .. } = Store::open(&directory.path().join(FILE_NAME)).unwrap();
         let aside = directory.path().join(format!("{FILE_NAME}.broken-{attempt}"));
         assert!(warning.unwrap().contains(&aside.display().to_string()));
         assert_eq!(fs::read(aside).unwrap(), garbage);
@@ -212,7 +212,7 @@ fn damage_in_the_middle_is_found_at_the_start() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[20_000..40_000].fill(0xa5);
     fs::write(&path, bytes).unwrap();
-    let Opened { mut store, warning } = Store::open(&directory.path().join(FILE_NAME)).unwrap();
+    let Opened { mut store, warning, .. } = Store::open(&directory.path().join(FILE_NAME)).unwrap();
     assert!(warning.unwrap().contains("damaged"));
     assert_eq!(store.load(NOW).unwrap(), Stored { next_id: 1, ..Stored::default() });
 }
