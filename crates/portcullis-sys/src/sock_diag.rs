@@ -4,6 +4,8 @@
 //! sockets bound to a device mean here what they mean to a packet. About 3 µs a question, without allocation.
 //! The layout of questions and answers is that of `include/uapi/linux/inet_diag.h`.
 
+mod sessions;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use portcullis_core::net::{Endpoint, Protocol};
@@ -11,6 +13,8 @@ use portcullis_core::net::{Endpoint, Protocol};
 use crate::netlink::message::{HEADER, Message, u16_be};
 use crate::netlink::socket::Socket;
 use crate::netlink::{NetlinkError, Request};
+
+pub use self::sessions::{Session, Sessions};
 
 /// `TCP_LISTEN` of `include/net/tcp_states.h`; SCTP uses the same number.
 const LISTEN: u8 = 10;
@@ -299,16 +303,21 @@ fn port_of(answer: &[u8]) -> Option<u16> {
 /// A `struct inet_diag_msg` of a socket that waits for strangers; `None` for one that is connected.
 fn holder_of(answer: &[u8]) -> Option<Holder> {
     let is_connected = u16_be(answer.get(6..8)?)? != 0;
-    let address: [u8; 16] = answer.get(8..24)?.try_into().ok()?;
-    let address = match i32::from(*answer.first()?) {
-        libc::AF_INET => IpAddr::from([address[0], address[1], address[2], address[3]]),
-        _ => IpAddr::from(address),
-    };
+    let address = address_at(answer, 8)?;
     let inode = u32::from_ne_bytes(answer.get(68..72)?.try_into().ok()?);
     (!is_connected).then_some(Holder { port: port_of(answer)?, address, inode: inode.into() })
 }
 
+/// The address at this place of a `struct inet_diag_msg`, as its family says.
+fn address_at(answer: &[u8], place: usize) -> Option<IpAddr> {
+    let address: [u8; 16] = answer.get(place..place + 16)?.try_into().ok()?;
+    Some(match i32::from(*answer.first()?) {
+        libc::AF_INET => IpAddr::from([address[0], address[1], address[2], address[3]]),
+        _ => IpAddr::from(address),
+    })
+}
+
 /// Every parser of this room; see [`crate::netlink::read_anything`].
 pub(crate) fn read_anything(body: &[u8]) {
-    let _ = (state_of(body), port_of(body), holder_of(body));
+    let _ = (state_of(body), port_of(body), holder_of(body), sessions::session_of(body));
 }

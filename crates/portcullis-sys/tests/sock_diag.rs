@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use portcullis_core::net::{Endpoint, Protocol};
-use portcullis_sys::sock_diag::Sockets;
+use portcullis_core::net::{Endpoint, PortSet, Protocol};
+use portcullis_sys::sock_diag::{Session, Sockets};
 use testbed::{Namespace, wait_until};
 
 /// A namespace with addresses on lo and on `eth0`, and a question to it.
@@ -233,4 +234,111 @@ fn questions_that_make_no_sense_find_nothing() {
     let sctp = Endpoint { protocol: Protocol::Sctp, ..at };
     assert!(!host.sockets.connection_exists(sctp, ("127.0.0.1".parse().unwrap(), 1), 1).unwrap());
     assert_eq!(host.sockets.udp_ports().unwrap(), [0; 0]);
+}
+
+#[test]
+fn the_sessions_on_a_port_are_counted_and_those_of_one_guest_are_cut() {
+    let Some(lab) = testbed::Lab::direct() else { return };
+    let mut sockets = lab.victim.enter(|| Sockets::open().unwrap());
+    assert!(sockets.can_destroy().unwrap(), "this kernel has CONFIG_INET_DIAG_DESTROY");
+    let listener = lab.victim.enter(|| TcpListener::bind("[::]:2222").unwrap());
+    let other = lab.victim.enter(|| TcpListener::bind("0.0.0.0:2223").unwrap());
+    let ports: PortSet = "2222".parse().unwrap();
+    let (guest, guest6): (IpAddr, IpAddr) = (lab.attacker4().into(), lab.attacker6().into());
+    let connect = |to: &str, listener: &TcpListener| {
+        let client = lab.attacker.enter(|| TcpStream::connect(to).unwrap());
+        (client, listener.accept().unwrap().0)
+    };
+    let mine = [connect("10.77.0.2:2222", &listener), connect("10.77.0.2:2222", &listener)];
+    let mine6 = connect("[fd77::2]:2222", &listener);
+    let beside = connect("10.77.0.2:2223", &other);
+    let closed = connect("10.77.0.2:2222", &listener);
+    closed.0.shutdown(std::net::Shutdown::Write).unwrap();
+    closed.1.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!((&closed.1).read(&mut [0]).unwrap(), 0);
+    let all = sockets.established(Protocol::Tcp, &ports, 2).unwrap();
+    assert_eq!((all.count, all.first.len()), (4, 2));
+    let all = sockets.established(Protocol::Tcp, &"2000-2222,2224".parse().unwrap(), 99).unwrap();
+    let expected = Session { remote: mine6.0.local_addr().unwrap(), local: mine6.1.local_addr().unwrap() };
+    assert!(all.count == 4 && all.first.contains(&expected), "{all:?}");
+    let expected = mine[0].0.local_addr().unwrap();
+    assert!(all.first.iter().any(|session| session.remote == expected), "mapped addresses are IPv4");
+
+    assert_eq!(sockets.destroy(Protocol::Tcp, &ports, "10.77.0.9".parse().unwrap()).unwrap(), 0);
+    assert_eq!(sockets.destroy(Protocol::Tcp, &ports, guest).unwrap(), 3);
+    for (client, server) in &mine {
+        for mut side in [client, server] {
+            side.set_read_timeout(Some(SOON)).unwrap();
+            let error = side.read(&mut [0]).unwrap_err();
+            let cut = [std::io::ErrorKind::ConnectionReset, std::io::ErrorKind::ConnectionAborted];
+            assert!(cut.contains(&error.kind()), "{error}");
+        }
+    }
+    assert_eq!(sockets.established(Protocol::Tcp, &ports, 9).unwrap().count, 1);
+    assert_eq!(sockets.destroy(Protocol::Tcp, &PortSet::all(), guest6).unwrap(), 1);
+    assert_eq!(sockets.established(Protocol::Tcp, &ports, 9).unwrap().count, 0);
+    (&beside.0).write_all(b"x").unwrap();
+    (&beside.1).read_exact(&mut [0]).unwrap();
+    // The service itself goes on.
+    connect("10.77.0.2:2222", &listener);
+}
+
+#[test]
+fn a_connected_udp_socket_is_a_session_and_a_waiting_one_is_none() {
+    let Some(lab) = testbed::Lab::direct() else { return };
+    let mut sockets = lab.victim.enter(|| Sockets::open().unwrap());
+    let ports: PortSet = "4000,4001".parse().unwrap();
+    let [connected, _waiting] =
+        ["10.77.0.2:4000", "10.77.0.2:4001"].map(|at| lab.victim.enter(|| UdpSocket::bind(at).unwrap()));
+    lab.victim.enter(|| connected.connect("10.77.0.1:5000").unwrap());
+    assert_eq!(sockets.established(Protocol::Udp, &ports, 9).unwrap().count, 1);
+    assert_eq!(sockets.destroy(Protocol::Udp, &ports, lab.attacker4().into()).unwrap(), 1);
+    assert_eq!(sockets.established(Protocol::Udp, &ports, 9).unwrap().count, 0);
+    connected.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!(connected.recv(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionAborted);
+}
+
+#[test]
+fn a_half_open_connection_is_cut_too() {
+    let Some(lab) = testbed::Lab::direct() else { return };
+    if !testbed::has(&["nft"]) {
+        return;
+    }
+    let mut sockets = lab.victim.enter(|| Sockets::open().unwrap());
+    let listener = lab.victim.enter(|| TcpListener::bind("0.0.0.0:2222").unwrap());
+    // The SYN arrives; what follows does not until the connection is cut.
+    lab.victim.run_with_input(
+        &["nft", "-f", "-"],
+        "table ip late { chain c { type filter hook prerouting priority -300; tcp flags & syn == 0 drop; }; }",
+    );
+    let client = lab.attacker.enter(|| TcpStream::connect("10.77.0.2:2222").unwrap());
+    let ports: PortSet = "2222".parse().unwrap();
+    assert_eq!(sockets.established(Protocol::Tcp, &ports, 9).unwrap().count, 0);
+    assert_eq!(sockets.destroy(Protocol::Tcp, &ports, lab.attacker4().into()).unwrap(), 1);
+    assert_eq!(sockets.destroy(Protocol::Tcp, &ports, lab.attacker4().into()).unwrap(), 0);
+    lab.victim.run(&["nft", "delete", "table", "ip", "late"]);
+    (&client).write_all(b"late").unwrap();
+    client.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!((&client).read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err());
+}
+
+#[test]
+fn without_rights_nothing_is_cut_and_the_error_says_so() {
+    let Some(lab) = testbed::Lab::direct() else { return };
+    let listener = lab.victim.enter(|| TcpListener::bind("0.0.0.0:2222").unwrap());
+    let _client = lab.attacker.enter(|| TcpStream::connect("10.77.0.2:2222").unwrap());
+    let _server = listener.accept().unwrap();
+    lab.victim.enter(|| {
+        // SAFETY: takes no pointers. The raw call changes this thread only, which ends with the closure.
+        let result = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+        assert_eq!(result, 0);
+        let mut sockets = Sockets::open().unwrap();
+        assert!(sockets.can_destroy().unwrap());
+        let ports: PortSet = "2222".parse().unwrap();
+        let error = sockets.destroy(Protocol::Tcp, &ports, lab.attacker4().into()).unwrap_err();
+        assert!(error.is_permission(), "{error}");
+        assert_eq!(sockets.established(Protocol::Tcp, &ports, 0).unwrap().count, 1);
+    });
 }

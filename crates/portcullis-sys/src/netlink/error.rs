@@ -76,6 +76,13 @@ pub enum NetlinkError {
         /// What happened to the part that failed; those behind it were not tried.
         rest: Box<NetlinkError>,
     },
+    /// This kernel was built without what the request needs. Nothing has changed.
+    Unsupported {
+        /// What was asked.
+        request: Request,
+        /// The option that is missing: `CONFIG_…`.
+        option: &'static str,
+    },
     /// This is no name that nftables takes for a table: 1 to 31 letters, digits, `_`, `-` or `.`, a letter first.
     TableName,
 }
@@ -127,7 +134,10 @@ impl NetlinkError {
             | NetlinkError::Receive { source, .. }
             | NetlinkError::Refused { source, .. } => Some(source),
             NetlinkError::Halfway { rest } => rest.system_error(),
-            NetlinkError::Overlap { .. } | NetlinkError::AnswerLost { .. } | NetlinkError::TableName => None,
+            NetlinkError::Overlap { .. }
+            | NetlinkError::AnswerLost { .. }
+            | NetlinkError::Unsupported { .. }
+            | NetlinkError::TableName => None,
         }
     }
 }
@@ -151,6 +161,9 @@ impl fmt::Display for NetlinkError {
             }
             NetlinkError::Halfway { .. } => {
                 write!(f, "a part of a large change is in force, the rest failed")
+            }
+            NetlinkError::Unsupported { request, option } => {
+                write!(f, "this kernel cannot do it: {request}; it was built without {option}")
             }
             NetlinkError::TableName => write!(
                 f,
