@@ -2,6 +2,7 @@
 //!
 //! One file a row, and here what they share. All of it happens in network namespaces that vanish with the run.
 
+mod commands;
 mod flood;
 mod guard;
 mod idle;
@@ -33,11 +34,12 @@ struct Row {
     measure: fn(&Bench) -> Result<Vec<Line>, String>,
 }
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     Row { name: "shut-out", measure: shut_out::measure },
     Row { name: "latency", measure: latency::measure },
     Row { name: "flood", measure: flood::measure },
     Row { name: "made-up", measure: flood::measure_made_up },
+    Row { name: "commands", measure: commands::measure },
     Row { name: "throughput", measure: throughput::measure },
     Row { name: "restore", measure: restore::measure },
     Row { name: "flush", measure: restore::measure_flush },

@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -31,9 +32,10 @@ const READY: &str = "PortSentry is now active and listening";
 /// It tries to bind each port it watches when it starts, which takes a few ms.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running PortSentry; it ends with this value.
+/// A running PortSentry, or portcullis in its place; it ends with this value.
 pub struct PortSentry {
-    _running: Running,
+    running: Running,
+    told: Receiver<String>,
     is_over: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -50,10 +52,46 @@ impl PortSentry {
     /// # Errors
     /// What went wrong, with its log.
     pub fn start(namespace: &Namespace, program: &str) -> Result<Self, String> {
+        Self::start_as(namespace, program, "-atcp", CONFIGURATION)
+    }
+
+    /// The same in any mode and with any configuration.
+    ///
+    /// # Errors
+    /// As [`PortSentry::start`].
+    pub fn start_as(
+        namespace: &Namespace,
+        program: &str,
+        mode: &str,
+        configuration: &str,
+    ) -> Result<Self, String> {
+        // It goes into the background; in a process namespace of its own it ends with the first process there.
+        let mut command = namespace.command("unshare");
+        let script = "\"$0\" \"$1\" && exec sleep infinity";
+        command.args(["--pid", "--fork", "--kill-child", "sh", "-c", script, program, mode]);
+        Self::wait_for(namespace, &mut command, configuration)
+    }
+
+    /// Portcullis in its place, with the same files.
+    ///
+    /// # Errors
+    /// As [`PortSentry::start`].
+    pub fn start_ours(
+        namespace: &Namespace,
+        program: &Path,
+        mode: &str,
+        configuration: &str,
+    ) -> Result<Self, String> {
+        let mut command = namespace.command(&program.display().to_string());
+        command.args(["portsentry", mode, "--foreground"]);
+        Self::wait_for(namespace, &mut command, configuration)
+    }
+
+    fn wait_for(namespace: &Namespace, command: &mut Command, configuration: &str) -> Result<Self, String> {
         let log = namespace.enter(|| -> std::io::Result<UnixDatagram> {
             fs::create_dir_all("/etc/portsentry")?;
             fs::create_dir_all("/var/lib/portsentry")?;
-            fs::write("/etc/portsentry/portsentry.conf", CONFIGURATION)?;
+            fs::write("/etc/portsentry/portsentry.conf", configuration)?;
             fs::write("/etc/portsentry/portsentry.ignore", "127.0.0.1/32\n0.0.0.0\n")?;
             let log = UnixDatagram::bind("/dev/log")?;
             log.set_read_timeout(Some(Duration::from_millis(100)))?;
@@ -73,18 +111,25 @@ impl PortSentry {
                 }
             }
         });
-        // It goes into the background; in a process namespace of its own it ends with the first process there.
-        let mut command = namespace.command("unshare");
-        command.args(["--pid", "--fork", "--kill-child", "sh", "-c", "\"$0\" -atcp && exec sleep infinity"]);
-        let running = Running::spawn(command.arg(program));
-        let peer = Self { _running: running, is_over, reader: Some(reader) };
+        let running = Running::spawn(command);
+        let peer = Self { running, told, is_over, reader: Some(reader) };
         let mut log = String::new();
         while !log.contains(READY) {
-            let line = told.recv_timeout(PATIENCE);
+            let line = peer.told.recv_timeout(PATIENCE);
             log += &line.map_err(|_| format!("portsentry does not watch; its log:\n{log}"))?;
             log.push('\n');
         }
         Ok(peer)
+    }
+
+    /// What it has told the system's log since it was asked last.
+    pub fn told(&self) -> Vec<String> {
+        self.told.try_iter().collect()
+    }
+
+    /// Ends it in order, so that it says what it has held back. Not for the peer, which is in the background.
+    pub fn stop(&mut self) {
+        self.running.stop(PATIENCE);
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, connect, sendmmsg,
@@ -83,6 +85,20 @@ impl Sender {
             Ok(socket)
         })?;
         Ok(Self { socket, headers: MultiHeaders::preallocate(AT_ONCE, None) })
+    }
+
+    /// Sends them one after the other, so many in a second; what is late is made up for at once.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn send_at(&mut self, probes: &[Probe], in_a_second: u32) -> io::Result<()> {
+        let start = Instant::now();
+        for (number, probe) in (0..).zip(probes) {
+            let due = start + Duration::from_secs(1) * number / in_a_second;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            self.send(std::slice::from_ref(probe))?;
+        }
+        Ok(())
     }
 
     /// Sends them all.
