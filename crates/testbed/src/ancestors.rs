@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The target directory that the running program was built in.
 ///
@@ -25,15 +26,24 @@ pub fn target_directory() -> PathBuf {
 /// What went wrong in the words of the tool, for the person at the terminal: no Debian or Ubuntu, no network, no
 /// such package.
 pub fn unpack(package: &str) -> Result<PathBuf, String> {
-    let ancestors = target_directory().join("ancestors");
+    unpack_into(&target_directory().join("ancestors"), package, download_and_unpack)
+}
+
+fn unpack_into(
+    ancestors: &Path,
+    package: &str,
+    fetch: impl Fn(&str, &Path) -> Result<PathBuf, String>,
+) -> Result<PathBuf, String> {
     let place = ancestors.join(package);
     if place.is_dir() {
         return Ok(place);
     }
     // Aside, and renamed when it is whole, so that a run that was broken off leaves nothing half behind, and
-    // tests side by side don't meet.
-    let aside = ancestors.join(format!(".{package}-{}", std::process::id()));
-    let unpacked = download_and_unpack(package, &aside).and_then(|root| match fs::rename(root, &place) {
+    // tests side by side don't meet, neither processes nor threads of one.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let aside = ancestors.join(format!(".{package}-{}-{number}", std::process::id()));
+    let unpacked = fetch(package, &aside).and_then(|root| match fs::rename(root, &place) {
         Err(error) if !place.is_dir() => Err(format!("{}: {error}", place.display())),
         _ => Ok(place),
     });
@@ -66,6 +76,11 @@ fn run(command: &mut Command) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Barrier;
+    use std::thread;
+
     #[test]
     fn the_target_directory_holds_this_test() {
         assert!(std::env::current_exe().unwrap().starts_with(super::target_directory()));
@@ -81,5 +96,29 @@ mod tests {
         let root = unpacked.unwrap();
         assert!(root.join("usr/sbin/portsentry").is_file());
         assert!(!crate::is_installed("portsentry"));
+    }
+
+    #[test]
+    fn two_threads_that_unpack_the_same_package_get_it_whole() {
+        let place = super::target_directory().join(format!("threads-{}", std::process::id()));
+        let (begun, written) = (Barrier::new(2), Barrier::new(2));
+        let fetch = |_: &str, aside: &Path| {
+            let root = aside.join("root");
+            // Each has seen that the package is not there, and then both write it.
+            begun.wait();
+            fs::create_dir_all(&root).and_then(|()| fs::create_dir(root.join("usr"))).unwrap();
+            written.wait();
+            Ok(root)
+        };
+        let unpack = || super::unpack_into(&place, "some", fetch);
+        thread::scope(|scope| {
+            for thread in [scope.spawn(unpack), scope.spawn(unpack)] {
+                let root = thread.join().unwrap().unwrap();
+                assert!(root == place.join("some") && root.join("usr").is_dir());
+            }
+        });
+        let left: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["some"]);
+        fs::remove_dir_all(place).unwrap();
     }
 }
