@@ -2,7 +2,8 @@
 //!
 //! A stranger chooses banner texts and names, an operator chooses reasons: none of it may move the cursor, start a
 //! second log line, or show its letters in another order than they stand. [`Escaped`] is for a text that stands alone,
-//! [`printable`] for one in which a person reads what stands in a file.
+//! [`printable`] for one in which a person reads what stands in a file, [`one_line`] for a message of ours in several
+//! lines, where a log knows only one.
 
 use std::fmt::{self, Write};
 
@@ -78,6 +79,20 @@ fn is_harmful(letter: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}') // tags and further variation selectors
 }
 
+/// A message of several lines (what is wrong, and how to mend it) on one, for a log that knows no other: `; ` between
+/// them, a blank behind one that announces the next. The rest as [`printable`].
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        if !line.is_empty() {
+            line += if line.ends_with(':') { " " } else { "; " };
+        }
+        line += &printable(part);
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +129,19 @@ mod tests {
         fn nothing_harmful_gets_through(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let shown = EscapedBytes(&bytes).to_string();
             prop_assert!(!shown.chars().any(is_harmful));
+        }
+    }
+
+    #[test]
+    fn a_message_of_several_lines_becomes_one() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("/etc/a.conf:14:12: wrong\n  write it right\n", "/etc/a.conf:14:12: wrong; write it right"),
+            ("not taken over:\n/etc/a.conf:1: no\n\nmend it", "not taken over: /etc/a.conf:1: no; mend it"),
+            ("\n\r\n", ""),
+            ("a\rb\u{1b}[2J\n\\n", "a\\rb\\u{1b}[2J; \\n"),
+        ] {
+            assert_eq!(one_line(text), expected);
         }
     }
 }

@@ -202,8 +202,6 @@ fn take_the_name() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::path::PathBuf;
     use std::time::Instant;
 
     fn shell(script: &str) -> Command {
@@ -251,45 +249,5 @@ mod tests {
         let words = |line: &str| -> Vec<OsString> { line.split_whitespace().map(OsString::from).collect() };
         assert_eq!(with_marker(&words("-tcp")), words("-tcp --background-child"));
         assert_eq!(with_marker(&words("-D -- x")), words("-D --background-child -- x"));
-    }
-
-    const CHILD: &str = "PORTCULLIS_TEST_BACKGROUND";
-
-    /// Not a test: the process in the background of the test below.
-    #[test]
-    #[ignore = "started by the test below"]
-    fn a_child() {
-        let Some(parent) = std::env::var_os(CHILD) else { return };
-        let ready = Ready::in_background().unwrap();
-        println!("\nI am {}", std::process::id());
-        ready.ready().unwrap();
-        // Should the test fail, it must not stay for ever.
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while PathBuf::from("/proc").join(&parent).exists() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    #[test]
-    fn in_the_background_it_has_a_session_a_name_and_no_terminal() {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "daemon::background::tests::a_child", "--ignored", "--nocapture"]);
-        command.args(["--test-threads=1"]).env(CHILD, std::process::id().to_string());
-        let mut printed = Vec::new();
-        assert_eq!(start(&mut command, &mut printed, PATIENCE).unwrap(), Started::Ready);
-        let printed = String::from_utf8(printed).unwrap();
-        let id = printed.lines().find_map(|line| line.strip_prefix("I am ")).unwrap();
-        let process = PathBuf::from("/proc").join(id);
-        let read = |name: &str| fs::read_to_string(process.join(name)).unwrap();
-        assert_eq!(read("comm"), "portsentry\n");
-        assert_eq!(read("stat").split_whitespace().nth(5), Some(id), "the session is its own");
-        assert!(read("status").contains("Umask:\t0077"));
-        assert_eq!(fs::read_link(process.join("cwd")).unwrap(), PathBuf::from("/"));
-        testbed::wait_until(Duration::from_secs(10), "no stream to the terminal", || {
-            let null = |fd: &str| fs::read_link(process.join("fd").join(fd)).unwrap() == *"/dev/null";
-            ["0", "1", "2"].into_iter().all(null).then_some(())
-        });
-        let id = rustix::process::Pid::from_raw(id.parse().unwrap()).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
     }
 }

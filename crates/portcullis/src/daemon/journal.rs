@@ -18,7 +18,7 @@ use super::persona::Persona;
 use crate::capture::listen::Unopened;
 use crate::cli::portsentry::SHUTTING_DOWN_TWO;
 use crate::config::portsentry::{Dialect, StartMode};
-use crate::escape::printable;
+use crate::escape::one_line;
 use crate::record::portsentry::syslog::{SOCKET, Severity, Syslog};
 use crate::record::portsentry::{
     Attack, AttackFate, Seen, Settings, Settled, StepDone, Voice, Writer, blocked_path, words,
@@ -108,18 +108,18 @@ impl Journal {
             // What bans come to is told by their responses; the rest is for logs of the program itself.
             Told::Seen(_) | Told::Start(_) | Told::LeftOut { .. } | Told::Summary(_) => {}
             Told::Fault { why, mend } => self.fault(why, mend, now),
-            Told::Notice { what } => self.say(&format!("adminalert: {}", printable(what)), now),
+            Told::Notice { what } => self.say(&format!("adminalert: {}", one_line(what)), now),
             Told::Reload { changes } => {
                 for change in changes {
-                    self.say(&format!("adminalert: {}", printable(change)), now);
+                    self.say(&format!("adminalert: {}", one_line(change)), now);
                 }
             }
             Told::Observe { by } => {
-                let by = printable(by);
+                let by = one_line(by);
                 self.say(&format!("adminalert: nobody is blocked from now on, as {by} said"), now);
             }
             Told::Enforce { by } => {
-                self.say(&format!("adminalert: blocking again, as {} said", printable(by)), now);
+                self.say(&format!("adminalert: blocking again, as {} said", one_line(by)), now);
             }
             Told::Stop { .. } => self.end(now),
         }
@@ -136,7 +136,7 @@ impl Journal {
             self.say(&format!("adminalert: {}", one_line(&line)), now);
         }
         for remark in &persona.remarks {
-            self.say(&format!("adminalert: {}", printable(remark)), now);
+            self.say(&format!("adminalert: {}", one_line(remark)), now);
         }
         for unopened in persona.unopened.iter().take(NAMED) {
             self.say(&unbound(unopened, two), now);
@@ -332,8 +332,8 @@ impl Written {
         match self.writer.read_blocked(now) {
             Ok(listed) => Some(listed),
             Err(error) => {
-                let why = format!("adminalert: ERROR: the blocked file could not be read: {error}");
-                self.writer.say(&why, now);
+                let why = one_line(&format!("the blocked file could not be read: {error}"));
+                self.writer.say(&format!("adminalert: ERROR: {why}"), now);
                 None
             }
         }
@@ -396,10 +396,4 @@ fn unbound(unopened: &Unopened, is_two: bool) -> String {
 
 fn each(ports: &PortSet) -> impl Iterator<Item = u16> + '_ {
     ports.ranges().iter().flat_map(|(low, high)| *low..=*high)
-}
-
-/// A message of several lines on one, for a log that knows no other.
-fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    printable(&lines.join("; "))
 }

@@ -90,6 +90,11 @@ fn in_the_background_it_watches_when_its_caller_goes_on() {
     assert!(guard.runs());
     assert!(guard.read("cmdline").starts_with("portsentry\0-stcp\0-sudp\0"), "{}", guard.read("cmdline"));
     assert!(guard.read("status").contains("Umask:\t0077"));
+    assert_eq!(fs::read_link(guard.place().join("cwd")).unwrap(), Path::new("/"));
+    // proc_pid_stat(5): the sixth field; its name, the second, has no blank.
+    let stat = guard.read("stat");
+    let session = stat.split_whitespace().nth(5);
+    assert_eq!(session, Some(guard.id.to_string().as_str()), "the session is its own");
     if testbed::is_installed("pidof") {
         let found = machine.run(&["pidof", "portsentry"]).stdout;
         let found = String::from_utf8_lossy(&found).into_owned();
@@ -219,6 +224,34 @@ fn even_a_wrong_word_ends_with_the_two_lines_in_the_log() {
         let line = String::from_utf8_lossy(&line[..length]);
         assert!(line.starts_with("<29>") && line.trim_end_matches(['\0', '\n']).ends_with(text), "{line}");
     }
+}
+
+#[test]
+fn a_fault_with_its_mend_is_one_line_in_the_log() {
+    let Some(machine) = machine(CONFIGURATION) else { return };
+    let log = machine.enter(|| UnixDatagram::bind("/dev/log").unwrap());
+    log.set_read_timeout(Some(SOON)).unwrap();
+    let line_with = |word: &str| loop {
+        let mut line = [0; 9000];
+        let length = log.recv(&mut line).unwrap();
+        let line = String::from_utf8_lossy(&line[..length]).into_owned();
+        if line.contains(word) {
+            return line;
+        }
+    };
+    let mut running = machine.start(&[PROGRAM, "portsentry", "-stcp", "--foreground"]);
+    line_with("now active and listening");
+    machine.enter(|| {
+        fs::write("/etc/portsentry/portsentry.conf", "TCP_PORTS=\"1\"\nBLOCK_TIME=\"7\"\n").unwrap()
+    });
+    running.signal(testbed::Signal::SIGHUP);
+    let line = line_with("the configuration was not changed");
+    let expected =
+        ": adminalert: ERROR: the configuration was not changed: /etc/portsentry/portsentry.conf:2:13: ";
+    assert!(line.contains(expected), "{line}");
+    assert!(line.contains("\"7d\"") && line.ends_with("; to mend it: mend it and reload again"), "{line}");
+    assert!(!line.contains("\\n") && !line.contains('\n'), "{line}");
+    running.stop(SOON);
 }
 
 /// What the systemd unit does, without systemd.

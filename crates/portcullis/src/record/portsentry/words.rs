@@ -11,7 +11,7 @@ use portcullis_core::net::Protocol;
 
 use super::{Attack, AttackFate, Seen, Step, StepDone, Voice};
 use crate::config::portsentry::StartMode;
-use crate::escape::printable;
+use crate::escape::{one_line, printable};
 use crate::record::words::plural;
 
 /// The first line of PortSentry 1.2.
@@ -235,8 +235,8 @@ pub fn why_not_blocked(address: IpAddr, why: &str) -> String {
 fn reason(why: &str) -> String {
     let why = why.trim_end();
     match why.char_indices().nth(LONGEST_REASON) {
-        Some((end, _)) => printable(&why[..end]) + "…",
-        None => printable(why),
+        Some((end, _)) => one_line(&why[..end]) + "…",
+        None => one_line(why),
     }
 }
 

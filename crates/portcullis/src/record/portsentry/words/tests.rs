@@ -199,7 +199,7 @@ fn steps_that_were_done_have_one_line_and_those_that_failed_say_why() {
         [
             "adminalert: cannot open hosts.deny file: /etc/hosts.deny for blocking.",
             "securityalert: ERROR: There was an error trying to block host 10.77.0.1",
-            "adminalert: ERROR: KILL_HOSTS_DENY for host 10.77.0.1, \"ALL: x\": exit status 1\\n\\u{1b}[2J",
+            "adminalert: ERROR: KILL_HOSTS_DENY for host 10.77.0.1, \"ALL: x\": exit status 1; \\u{1b}[2J",
         ]
     );
     assert_eq!(
