@@ -1,4 +1,4 @@
-//! The systemd unit, judged by systemd itself where that is there to judge.
+//! The systemd units, judged by systemd itself where that is there to judge.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -11,31 +11,41 @@ const EXPOSURE: u32 = 20;
 /// The first systemd that judges a file without a running systemd (its NEWS, 250).
 const JUDGES_FILES: u32 = 250;
 
-/// Checks that the unit is well formed and shut in.
+/// The unit that is shut in. The other one runs commands of root's, which nothing may be kept from.
+const SHUT_IN: &str = "systemd/portcullis.service";
+
+/// All units.
+const UNITS: [&str; 2] = [SHUT_IN, "portsentry/portcullis-portsentry.service"];
+
+/// Checks that the units are well formed, and ours is shut in.
 ///
 /// # Errors
-/// If systemd finds a fault in it, or it is more exposed than [`EXPOSURE`].
+/// If systemd finds a fault in one, or ours is more exposed than [`EXPOSURE`].
 pub fn check() -> Result<(), String> {
     if version().is_none_or(|version| version < JUDGES_FILES) {
-        println!("no systemd of version {JUDGES_FILES} here to judge the unit");
+        println!("no systemd of version {JUDGES_FILES} here to judge the units");
         return Ok(());
     }
-    let unit = program::workspace().join("packaging/systemd/portcullis.service");
+    let packaging = program::workspace().join("packaging");
     let threshold = format!("--threshold={EXPOSURE}");
     let mut exposure = Command::new("systemd-analyze");
-    exposure.args(["--no-pager", "--offline=true", &threshold, "security"]).arg(&unit);
+    exposure.args(["--no-pager", "--offline=true", &threshold, "security"]).arg(packaging.join(SHUT_IN));
     program::succeed(exposure.stdout(Stdio::null()))?;
 
     // A unit is only well formed if its programs exist, so a copy names one that surely does.
-    let text = fs::read_to_string(&unit).map_err(|error| format!("{}: {error}", unit.display()))?;
     let aside = testbed::target_directory().join("systemd");
-    let copy = aside.join("portcullis.service");
-    fs::create_dir_all(&aside)
-        .and_then(|()| fs::write(&copy, text.replace("/usr/bin/portcullis", "/bin/true")))
-        .map_err(|error| format!("{}: {error}", copy.display()))?;
-    program::succeed(
-        Command::new("systemd-analyze").args(["--man=no", "--recursive-errors=no", "verify"]).arg(&copy),
-    )
+    for unit in UNITS.map(|unit| packaging.join(unit)) {
+        let complain = |error: std::io::Error| format!("{}: {error}", unit.display());
+        let text = fs::read_to_string(&unit).map_err(complain)?;
+        let copy = aside.join(unit.file_name().expect("a unit has a name"));
+        fs::create_dir_all(&aside)
+            .and_then(|()| fs::write(&copy, text.replace("/usr/bin/portcullis", "/bin/true")))
+            .map_err(|error| format!("{}: {error}", copy.display()))?;
+        program::succeed(
+            Command::new("systemd-analyze").args(["--man=no", "--recursive-errors=no", "verify"]).arg(&copy),
+        )?;
+    }
+    Ok(())
 }
 
 /// From `systemd 252 (252.38-1~deb12u1)`.

@@ -25,7 +25,7 @@ pub fn perform(arguments: &[String]) -> Outcome {
     step("documents");
     let documents = &mut program::cargo(&["doc", "--locked", "--quiet", "--workspace", "--no-deps"]);
     program::succeed(documents.env("RUSTDOCFLAGS", "--deny warnings"))?;
-    step("systemd unit");
+    step("systemd units");
     packaging::check()?;
     step("tests");
     let tests = &mut program::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);

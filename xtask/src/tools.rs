@@ -16,7 +16,7 @@ const fn tool(program: &'static str, packages: [&'static str; 4]) -> Tool {
 
 /// None of these packages starts a service when it is installed: Debian's `iperf3` and `nftables` bring a unit,
 /// which stays disabled.
-const TOOLS: [Tool; 15] = [
+const TOOLS: [Tool; 16] = [
     tool("ip", ["iproute2", "iproute", "iproute2", "iproute2"]),
     tool("nsenter", ["util-linux", "util-linux-core", "util-linux", "util-linux"]),
     tool("setpriv", ["util-linux", "util-linux", "util-linux", "util-linux"]),
@@ -33,6 +33,7 @@ const TOOLS: [Tool; 15] = [
     tool("ipset", ["ipset", "ipset", "ipset", "ipset"]),
     // How TCP wrappers read hosts.deny. Fedora and Arch have given them up; there it must be built.
     tool("tcpdmatch", ["tcpd", "tcp_wrappers", "tcp_wrappers", "tcpd"]),
+    tool("shellcheck", ["shellcheck", "ShellCheck", "shellcheck", "ShellCheck"]),
     tool("iperf3", ["iperf3", "iperf3", "iperf3", "iperf"]),
 ];
 

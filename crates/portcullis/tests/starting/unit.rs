@@ -1,29 +1,23 @@
-//! The systemd unit, as far as it can be looked at without systemd running.
+//! The systemd unit and the scripts, as far as they can be looked at without running (systemd itself judges the units
+//! in `cargo xtask test`).
 
 use std::fs;
 use std::process::Command;
 
-use super::{PROGRAM, packaged};
+use super::packaged;
 
 #[test]
-fn the_unit_is_understood_by_systemd() {
-    if !testbed::is_installed("systemd-analyze") {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let unit = directory.path().join("portcullis-portsentry.service");
+fn the_unit_starts_the_modes_that_the_old_files_say() {
     let text = fs::read_to_string(packaged("portcullis-portsentry.service")).unwrap();
-    assert!(text.contains("/usr/bin/portcullis portsentry --as-configured --foreground"));
-    // Where it is installed on a real machine there is nothing yet.
-    fs::write(&unit, text.replace("/usr/bin/portcullis", PROGRAM)).unwrap();
-    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    assert!(
+        text.contains("\nExecStart=/usr/bin/portcullis portsentry --as-configured --foreground "),
+        "{text}"
+    );
 }
 
 #[test]
 fn the_scripts_hold_what_shellcheck_looks_for() {
-    if !testbed::is_installed("shellcheck") {
+    if !testbed::has(&["shellcheck"]) {
         return;
     }
     for script in ["portsentry.init", "alternatives.sh"] {

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use testbed::{Namespace, has, is_installed};
+use testbed::{Namespace, has};
 
 use super::*;
 
@@ -279,7 +279,7 @@ fn the_kernel_agrees_that_an_inverse_undoes() {
         "nft add element inet f s { 10.0.0.1 }".to_owned(),
         "nft add element inet f s '{ 10.0.0.1 timeout 1d, 10.0.0.3 }'".to_owned(),
     ];
-    if is_installed("route") {
+    if has(&["route"]) {
         commands.extend(
             [
                 "route add -host 10.0.0.1 reject",
@@ -319,7 +319,7 @@ fn a_part_that_is_gone_already_keeps_no_other_from_being_undone() {
 
 #[test]
 fn an_entry_of_an_ipset_is_taken_out() {
-    if !is_installed("ipset") {
+    if !has(&["ipset"]) {
         return;
     }
     let Some(namespace) = Namespace::new() else { return };
