@@ -5,9 +5,9 @@ use std::cell::Cell;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -19,7 +19,7 @@ use portcullis_core::net::Protocol;
 use portcullis_core::time::{Mono, Wall};
 use serde_json::json;
 use tempfile::TempDir;
-use testbed::{Lab, Running, rights, wait_until};
+use testbed::{Lab, Namespace, Running, Signal, rights, wait_until};
 
 use crate::harness::{Guard, PROGRAM, SOON, Said};
 use crate::kernel::is_banned;
@@ -27,9 +27,6 @@ use crate::kernel::is_banned;
 /// A package of the distribution, unpacked and not installed: fail2ban and logcheck would bring a service that bans,
 /// a mail server and a cron job to the machine of whoever runs the tests.
 fn unpacked(package: &str) -> Option<PathBuf> {
-    // One after the other: two threads would unpack the same package at the same place.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     match testbed::unpack(package) {
         Ok(root) => Some(root),
         Err(_) if !testbed::is_installed("apt-get") => None,
@@ -365,11 +362,15 @@ fn fail2ban_bans_through_portcullis_and_lets_in_again() {
     wait_until(SOON, "the release of all", || bans().is_empty().then_some(()));
 }
 
-#[test]
-fn logcheck_alarms_about_attacks_and_errors_and_not_about_starts_and_stops() {
+/// What the distribution's logcheck reports of a log, with our rules and no others; nothing may be left unsorted.
+/// `None` where it cannot be run.
+#[track_caller]
+fn logcheck(text: &str) -> Option<Vec<(String, Section)>> {
     let packages = ["logcheck", "logtail", "lockfile-progs"].map(unpacked);
-    let ([Some(logcheck), Some(logtail), Some(lockfile)], Some(())) = (packages, rights()) else { return };
-    let Some(liblockfile) = library("liblockfile1", "liblockfile.so.1") else { return };
+    let ([Some(logcheck), Some(logtail), Some(lockfile)], Some(())) = (packages, rights()) else {
+        return None;
+    };
+    let liblockfile = library("liblockfile1", "liblockfile.so.1")?;
     let place = TempDir::new().unwrap();
     let open_to_all = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     open_to_all(place.path());
@@ -392,7 +393,7 @@ fn logcheck_alarms_about_attacks_and_errors_and_not_about_starts_and_stops() {
         fs::copy(packaging("logcheck").join(&name), rules.join(&name)).unwrap();
     }
     let log = place.path().join("daemon.log");
-    fs::write(&log, syslog_lines().join("\n") + "\n").unwrap();
+    fs::write(&log, text).unwrap();
     let state = place.path().join("state");
     fs::create_dir(&state).unwrap();
     let lock = place.path().join("lock");
@@ -427,13 +428,109 @@ fn logcheck_alarms_about_attacks_and_errors_and_not_about_starts_and_stops() {
             reported.push((line.to_owned(), section.unwrap()));
         }
     }
+    Some(reported)
+}
+
+#[test]
+fn logcheck_alarms_about_attacks_and_errors_and_not_about_starts_and_stops() {
+    let Some(mut reported) = logcheck(&(syslog_lines().join("\n") + "\n")) else { return };
     let of = SYSLOG.iter().chain(&SYSLOG).map(|(.., section)| *section);
     let expected = syslog_lines().into_iter().zip(of).filter(|(_, section)| *section != Section::Nowhere);
     let mut expected: Vec<(String, Section)> = expected.collect();
     let order = |(line, section): &(String, Section)| (*section == Section::Event, line.clone());
     expected.sort_by_key(order);
     reported.sort_by_key(order);
-    assert_eq!(reported, expected, "{}", said.out);
+    assert_eq!(reported, expected);
+}
+
+/// As rsyslog does it: whatever comes to /dev/log goes into a file, without its priority and with the host's name.
+struct LogDaemon {
+    socket: UnixDatagram,
+    lines: Vec<String>,
+}
+
+impl LogDaemon {
+    fn start(machine: &Namespace) -> Self {
+        let socket = machine.enter(|| UnixDatagram::bind("/dev/log")).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        Self { socket, lines: Vec::new() }
+    }
+
+    /// Takes lines until one has all these words.
+    #[track_caller]
+    fn wait_for(&mut self, words: &[&str]) {
+        while !self.lines.iter().any(|line| words.iter().all(|word| line.contains(word))) {
+            let mut bytes = [0; 9000];
+            let length = self.socket.recv(&mut bytes);
+            let length = length.unwrap_or_else(|error| panic!("{error}: {words:?} in {:#?}", self.lines));
+            let line = std::str::from_utf8(&bytes[..length]).unwrap();
+            let (_, line) = line.split_once('>').unwrap();
+            let (stamp, line) = line.split_at("Nov 21 02:10:00".len());
+            self.lines.push(format!("{stamp} host{line}"));
+        }
+    }
+}
+
+/// From its start to its stop, with a scan in between that nmap makes and a command that fails.
+#[track_caller]
+fn logcheck_over_a_run(modes: &[&str], attack: &str, fault: &[&str], last_word: &str) {
+    let (Some(attacker), Some(victim)) = (Namespace::new(), Namespace::with_mounts()) else { return };
+    if !testbed::has(&["nmap"]) {
+        return;
+    }
+    let lab = Lab::direct_of(attacker, victim);
+    lab.victim.enter(|| {
+        fs::create_dir_all("/etc/portsentry").unwrap();
+        fs::create_dir_all("/var/lib/portsentry").unwrap();
+        let configuration = "TCP_PORTS=\"1,7,15,79,111\"\nUDP_PORTS=\"7\"\nIGNORE_FILE=\"/etc/portsentry/ignore\"\n\
+            HISTORY_FILE=\"/var/lib/portsentry/history\"\nBLOCKED_FILE=\"/var/lib/portsentry/blocked\"\n\
+            BLOCK_TCP=\"1\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\nKILL_RUN_CMD=\"echo no $TARGET$ >&2; exit 3\"\n";
+        fs::write("/etc/portsentry/portsentry.conf", configuration).unwrap();
+        fs::write("/etc/portsentry/ignore", "127.0.0.1\n").unwrap();
+    });
+    let mut daemon = LogDaemon::start(&lab.victim);
+    let mut guard = lab.victim.start(&[&[PROGRAM, "portsentry", "--foreground"], modes].concat());
+    daemon.wait_for(&["now active and listening."]);
+    let victim = lab.victim4().to_string();
+    lab.attacker.run(&["nmap", "-sS", "-n", "-Pn", "--max-retries", "1", "-p", "1,7,15", &victim]);
+    daemon.wait_for(&[attack]);
+    daemon.wait_for(fault);
+    guard.signal(Signal::SIGTERM);
+    daemon.wait_for(&[last_word]);
+    guard.wait(SOON);
+
+    let Some(reported) = logcheck(&(daemon.lines.join("\n") + "\n")) else { return };
+    let (mut alerts, mut events) = (Vec::new(), Vec::new());
+    for line in daemon.lines {
+        if line.contains("attackalert: ") || line.contains(attack) {
+            alerts.push((line, Section::Alert));
+        } else if line.contains("ERROR: ") {
+            events.push((line, Section::Event));
+        }
+    }
+    assert!(events.iter().any(|(line, _)| fault.iter().all(|word| line.contains(word))));
+    // Each once and in order, and nothing of the start and the stop.
+    assert_eq!(reported, [alerts, events].concat());
+}
+
+#[test]
+fn logcheck_sorts_what_a_run_of_the_old_options_has_written() {
+    logcheck_over_a_run(
+        &["-stcp", "-sudp"],
+        "attackalert: TCP SYN/Normal scan from host: 10.77.0.1/10.77.0.1 to TCP port: ",
+        &["adminalert: ERROR: KILL_RUN_CMD for host 10.77.0.1", "ended with status 3: no 10.77.0.1"],
+        "adminalert: PortSentry is shutting down",
+    );
+}
+
+#[test]
+fn logcheck_sorts_what_a_run_of_the_new_options_has_written() {
+    logcheck_over_a_run(
+        &["--stealth", "-l", "syslog"],
+        "Scan from: [10.77.0.1] (10.77.0.1) protocol: [TCP] port: [",
+        &["KILL_RUN_CMD for host 10.77.0.1", "ended with status 3: no 10.77.0.1"],
+        "Portsentry is shutting down",
+    );
 }
 
 #[test]
