@@ -34,6 +34,8 @@ fn main() {
             udp: PortSet::from_ranges([(PORT, PORT)]),
             interfaces: InterfaceChoice::AllBut(vec![1]),
             muted_udp: Vec::new(),
+            heard_tcp: PortSet::default(),
+            heard_udp: PortSet::default(),
         };
         let ring = || Ring::open(&RingOptions::default(), &Program::compile(&spec)).unwrap();
         let mut version_2 = Version2 { ring: lab.victim.enter(ring), is_napping };

@@ -38,6 +38,12 @@ pub struct FilterSpec {
     pub interfaces: InterfaceChoice,
     /// UDP ports of `udp` to pass over for now: services of this host whose datagrams would flood us.
     pub muted_udp: Vec<u16>,
+    /// Destination ports to which every TCP packet is handed on, whatever its flags: where knocks may come that don't
+    /// say which flags they have. A port with ordinary traffic here costs a wake-up for each of its packets.
+    pub heard_tcp: PortSet,
+    /// Destination ports to which every datagram is handed on, muted or not, and up to [`WHOLE_LENGTH`] if the ring
+    /// has room: where knocks, or single packets with all that they have to say, may come.
+    pub heard_udp: PortSet,
 }
 
 /// How exactly a [`Program`] does what its [`FilterSpec`] asks.
@@ -59,6 +65,11 @@ const SHORTEST_CEILING: usize = 256;
 /// How many bytes of a packet are handed on: what fits in a frame of the ring behind the kernel's own header
 /// (512 less 80). Enough for IPv6 with 380 bytes of extension headers before the ports.
 pub const SNAP_LENGTH: u32 = 432;
+
+/// How many bytes are handed on where [`FilterSpec::heard_udp`] is not empty, if the ring takes whole packets
+/// ([`crate::ring::RingOptions::is_for_whole_packets`]): what fits in a frame of 2,048 behind the kernel's own header. A
+/// single-packet knock has at most 1,500 with its IP header; in fragments it is not read.
+pub const WHOLE_LENGTH: u32 = 1968;
 
 /// `PACKET_HOST` of `linux/if_packet.h`: addressed to this very host by its link address.
 const TO_THIS_HOST: u32 = libc::PACKET_HOST as u32;
@@ -83,7 +94,8 @@ impl Program {
     ///
     /// - TCP to a watched port with SYN and without ACK; with neither ACK nor RST (NULL, FIN, Xmas and odd mixes);
     ///   with SYN and either FIN or RST; with FIN and ACK alone (Maimon's probe, and the ordinary end of a connection);
-    /// - UDP to a watched port that isn't muted;
+    /// - every TCP packet to a heard port;
+    /// - UDP to a watched port that isn't muted, or to a heard one;
     /// - SCTP to a watched TCP port whose first chunk is INIT or COOKIE ECHO;
     /// - every IPv4 fragment, every IPv6 packet with an extension header, and every packet with a VLAN tag left
     ///   inside: their ports are out of reach for classic BPF, user space looks.
@@ -92,6 +104,9 @@ impl Program {
     /// SCTP (`tcp_v4_rcv`, `sctp_rcv`): of such frames UDP, fragments, and IPv6 with extension headers pass as above,
     /// unless the IP destination is a group too (224.0.0.0/4, 255.255.255.255, ff00::/8): that chatter is nobody's
     /// probe. What goes to a network's own broadcast address passes, user space knows the networks.
+    ///
+    /// What the link address says to be for this host passes whatever its IP destination: a packet that is to be
+    /// forwarded too. What is said to be for another host doesn't, even on an interface that takes everything.
     ///
     /// Packets with a VLAN tag other than 0 are not passed on the interface that carries the VLAN: the kernel
     /// shows them again on the VLAN's own interface, or drops them where there is none. ICMP is not passed.
@@ -186,8 +201,12 @@ impl std::fmt::Debug for Program {
 #[derive(Clone, PartialEq, Eq)]
 struct Sets {
     interfaces: Ranges,
+    /// Where probes pass.
     tcp: Ranges,
+    /// Where every packet passes.
+    heard_tcp: Ranges,
     udp: Ranges,
+    length: u32,
 }
 
 impl Sets {
@@ -201,20 +220,34 @@ impl Sets {
             let wide = set.ranges().iter().map(|&(low, high)| (u32::from(low), u32::from(high)));
             Ranges::new(wide, u32::from(u16::MAX))
         };
-        Sets { interfaces, tcp: ports(&spec.tcp), udp: ports(&spec.udp.without(&muted)) }
+        let both = |one: &PortSet, other: &PortSet| {
+            ports(&PortSet::from_ranges(one.ranges().iter().chain(other.ranges()).copied()))
+        };
+        Sets {
+            interfaces,
+            tcp: both(&spec.tcp, &spec.heard_tcp),
+            heard_tcp: ports(&spec.heard_tcp),
+            udp: both(&spec.udp.without(&muted), &spec.heard_udp),
+            length: if spec.heard_udp.is_empty() { SNAP_LENGTH } else { WHOLE_LENGTH },
+        }
     }
 
-    /// Coarser, so that all three together have at most `ceiling` changes: interfaces may take a quarter, and of what
-    /// is left the smaller port set gets what it needs up to a half.
+    /// Coarser, so that all together have at most `ceiling` changes: interfaces may take a quarter, heard ports, whose
+    /// gaps are full of ordinary traffic, half of the rest, and of what is left the smaller of the other two gets what it
+    /// needs up to a half.
     fn within(self, ceiling: usize) -> Sets {
         let interfaces = self.interfaces.coarsened(ceiling / 4);
         let left = ceiling - interfaces.changes.len();
+        let heard_tcp = self.heard_tcp.coarsened(left / 2);
+        let left = left - heard_tcp.changes.len();
         let share = |own: usize, other: usize| own.min((left / 2).max(left.saturating_sub(other)));
         let (tcp, udp) = (self.tcp.changes.len(), self.udp.changes.len());
         Sets {
             interfaces,
             tcp: self.tcp.coarsened(share(tcp, udp)),
+            heard_tcp,
             udp: self.udp.coarsened(share(udp, tcp)),
+            length: self.length,
         }
     }
 }
@@ -238,7 +271,7 @@ const MASK: u32 = libc::BPF_ALU | libc::BPF_AND | libc::BPF_K;
 /// Lays the stations out, the last one first; read from the bottom up it follows a packet.
 fn assemble(sets: &Sets) -> Vec<sock_filter> {
     let mut code = Assembler::default();
-    let pass = code.ret(SNAP_LENGTH);
+    let pass = code.ret(sets.length);
     let drop = code.ret(0);
     let may_pass = arrived_where_we_watch(&mut code, &sets.interfaces, pass, drop);
     let tcp_port = member(&mut code, &sets.tcp, may_pass, drop);
@@ -251,8 +284,11 @@ fn assemble(sets: &Sets) -> Vec<sock_filter> {
     code.plain(LOAD_TRANSPORT_BYTE, 12);
     let sctp = in_a_frame_to_us(&mut code, drop);
     let udp = read_port(&mut code, udp_port);
+    let heard_port = member(&mut code, &sets.heard_tcp, may_pass, drop);
+    // Where nothing is heard, ordinary traffic ends with its flags.
+    let tcp_port_of_others = if heard_port == drop { drop } else { read_port(&mut code, heard_port) };
     let tcp_port_of_probe = read_port(&mut code, tcp_port);
-    tcp_flags_of_a_probe(&mut code, tcp_port_of_probe, drop);
+    tcp_flags_of_a_probe(&mut code, tcp_port_of_probe, tcp_port_of_others);
     let tcp = in_a_frame_to_us(&mut code, drop);
 
     let (icmp, icmp6) = (drop, drop); // The place for echo requests, once a judge wants them.
@@ -369,17 +405,17 @@ fn read_port(code: &mut Assembler, next: Label) -> Label {
 }
 
 /// RFC 9293 §3.1: the flag byte is the fourteenth of the header.
-fn tcp_flags_of_a_probe(code: &mut Assembler, probe: Label, drop: Label) -> Label {
+fn tcp_flags_of_a_probe(code: &mut Assembler, probe: Label, ordinary: Label) -> Label {
     const FIN: u32 = 0x01;
     const SYN: u32 = 0x02;
     const RST: u32 = 0x04;
     const ACK: u32 = 0x10;
     // Without SYN: no RST, and either no ACK or FIN and ACK alone.
-    let is_maimon = code.branch(Test::Equal, FIN | ACK, probe, drop);
+    let is_maimon = code.branch(Test::Equal, FIN | ACK, probe, ordinary);
     let without_reset = code.branch(Test::AnyBit, ACK, is_maimon, probe);
-    let without_syn = code.branch(Test::AnyBit, RST, drop, without_reset);
+    let without_syn = code.branch(Test::AnyBit, RST, ordinary, without_reset);
     // With SYN and ACK: an answer to our own connection, unless FIN or RST stands beside it.
-    let is_mix = code.branch(Test::AnyBit, FIN | RST, probe, drop);
+    let is_mix = code.branch(Test::AnyBit, FIN | RST, probe, ordinary);
     let with_syn = code.branch(Test::AnyBit, ACK, is_mix, probe);
     code.branch(Test::AnyBit, SYN, with_syn, without_syn);
     code.plain(MASK, 0x3f); // ECE and CWR (RFC 3168) say nothing here

@@ -16,7 +16,10 @@ use mapping::Mapping;
 use portcullis_core::time::Wall;
 use portcullis_core::wire::{Checksums, Frame, Link};
 
-use crate::filter::{Program, SNAP_LENGTH};
+use crate::filter::{Program, SNAP_LENGTH, WHOLE_LENGTH};
+
+/// Bytes of a frame for whole packets: [`WHOLE_LENGTH`] and the same header.
+const WHOLE_FRAME_SIZE: usize = 2048;
 
 /// Bytes of a frame: the kernel's header (80 with what it aligns) and [`SNAP_LENGTH`] of packet. Headers and the
 /// beginning of a payload fit, and the default ring holds 32,768 packets: 40 ms at 0.8 million a second, in
@@ -32,12 +35,21 @@ const BLOCK_SIZE: usize = 64 * 1024;
 pub struct RingOptions {
     /// Size in MiB, 1 to 1024; it counts as resident memory once used.
     pub mebibytes: u16,
+    /// Whether packets of up to [`WHOLE_LENGTH`] bytes have room, for doors that read what is inside. The ring then
+    /// holds a quarter as many packets; a larger one makes up for it.
+    pub is_for_whole_packets: bool,
+}
+
+impl RingOptions {
+    fn frame_size(&self) -> usize {
+        if self.is_for_whole_packets { WHOLE_FRAME_SIZE } else { FRAME_SIZE }
+    }
 }
 
 impl Default for RingOptions {
     /// 16 MiB: nothing was lost with it at 0.8 million packets a second.
     fn default() -> RingOptions {
-        RingOptions { mebibytes: 16 }
+        RingOptions { mebibytes: 16, is_for_whole_packets: false }
     }
 }
 
@@ -169,11 +181,11 @@ impl Ring {
         let request = libc::tpacket_req {
             tp_block_size: narrow(BLOCK_SIZE),
             tp_block_nr: narrow(size / BLOCK_SIZE),
-            tp_frame_size: narrow(FRAME_SIZE),
-            tp_frame_nr: narrow(size / FRAME_SIZE),
+            tp_frame_size: narrow(options.frame_size()),
+            tp_frame_nr: narrow(size / options.frame_size()),
         };
         set_option(&socket, libc::PACKET_RX_RING, &request, Step::Ring)?;
-        let mapping = Mapping::of_ring(&socket, size, FRAME_SIZE)
+        let mapping = Mapping::of_ring(&socket, size, options.frame_size())
             .map_err(|source| RingError::Refused { step: Step::Map, source })?;
         bind_to_everything(&socket)?;
         Ok(Ring { mapping, socket, next: 0, statistics: Statistics::default(), program })
@@ -263,13 +275,12 @@ const VERSION_2: c_int = libc::tpacket_versions::TPACKET_V2 as c_int;
 /// Where the kernel puts the sender's link address: behind the aligned header.
 const ADDRESS_OFFSET: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
 
-const _: () = assert!(
-    (ADDRESS_OFFSET + size_of::<libc::sockaddr_ll>()).next_multiple_of(libc::TPACKET_ALIGNMENT)
-        + 16
-        + SNAP_LENGTH as usize
-        <= FRAME_SIZE,
-    "packet_rcv puts the packet 16 bytes behind the aligned header and address, and it must fit there"
-);
+/// Where packet_rcv puts the packet: 16 bytes behind the aligned header and address.
+const PACKET_OFFSET: usize =
+    (ADDRESS_OFFSET + size_of::<libc::sockaddr_ll>()).next_multiple_of(libc::TPACKET_ALIGNMENT) + 16;
+
+const _: () = assert!(PACKET_OFFSET + SNAP_LENGTH as usize <= FRAME_SIZE, "the packet fits");
+const _: () = assert!(PACKET_OFFSET + WHOLE_LENGTH as usize <= WHOLE_FRAME_SIZE, "the packet fits");
 
 impl mapping::Slot<'_> {
     /// The frame in this slot; `None` if what the kernel wrote makes no sense, which would be its fault.

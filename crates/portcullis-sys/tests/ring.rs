@@ -38,11 +38,15 @@ fn spec(tcp: &str, udp: &str) -> FilterSpec {
         udp: PortSet::from_ranges(with_mark),
         interfaces: InterfaceChoice::AllBut(vec![1]),
         muted_udp: Vec::new(),
+        heard_tcp: PortSet::default(),
+        heard_udp: PortSet::default(),
     }
 }
 
 fn open(victim: &Namespace, spec: &FilterSpec) -> Ring {
-    victim.enter(|| Ring::open(&RingOptions { mebibytes: 1 }, &Program::compile(spec)).unwrap())
+    victim.enter(|| {
+        Ring::open(&RingOptions { mebibytes: 1, ..RingOptions::default() }, &Program::compile(spec)).unwrap()
+    })
 }
 
 /// Marks the end of what was sent, and reads the ring up to there.
@@ -266,6 +270,63 @@ fn a_frame_says_when_and_how_long_and_what_its_checksum_is_worth() {
 }
 
 #[test]
+fn the_longest_single_packet_arrives_whole_where_it_is_heard() {
+    let Some(lab) = Lab::direct() else { return };
+    let heard =
+        FilterSpec { heard_udp: "62201".parse().unwrap(), muted_udp: vec![62201], ..spec("none", "9") };
+    let options = RingOptions { mebibytes: 1, is_for_whole_packets: true };
+    let mut ring = lab.victim.enter(|| Ring::open(&options, &Program::compile(&heard)).unwrap());
+    assert_eq!(ring.slots(), 512);
+    let mut poller = Poller::new().unwrap();
+    // 1,500 bytes with their headers.
+    for (any, to, headers) in [
+        ("0.0.0.0:0", std::net::IpAddr::from(lab.victim4()), 20 + 8),
+        ("[::]:0", lab.victim6().into(), 40 + 8),
+    ] {
+        let payload: Vec<u8> = (0..1500 - headers).map(|index| (index % 251) as u8).collect();
+        let socket = lab.attacker.enter(|| UdpSocket::bind(any).unwrap());
+        socket.send_to(&payload, (to, 62201)).unwrap();
+        assert!(poller.wait(&[ring.as_fd()], Some(DEADLINE)).unwrap().is_ready(0));
+        let mut count = 0;
+        ring.drain(10, |captured| {
+            count += 1;
+            assert_eq!((captured.frame.wire_length, captured.frame.bytes.len()), (1500, 1500));
+            assert_eq!(captured.frame.bytes[headers..], payload);
+        });
+        assert_eq!(count, 1);
+    }
+}
+
+#[test]
+fn every_segment_to_a_heard_port_is_seen_also_on_its_way_to_another_host() {
+    let Some(lab) = Lab::direct() else { return };
+    let heard = FilterSpec { heard_tcp: "7000".parse().unwrap(), ..spec("1-1024", "none") };
+    let mut ring = open(&lab.victim, &heard);
+    let listeners =
+        [7000, 80].map(|port| lab.victim.enter(|| TcpListener::bind((lab.victim4(), port)).unwrap()));
+    for listener in &listeners {
+        let client = lab.attacker.enter(|| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let (mut server, _) = listener.accept().unwrap();
+        drop(client);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0);
+    }
+    let seen = read_all(&lab, &mut ring);
+    let of = |port: u16| -> Vec<u8> {
+        seen.iter().filter(|seen| seen.port == port).map(|seen| seen.flags).collect()
+    };
+    let (syn, ack, fin) = (TcpFlags::SYN, TcpFlags::ACK, TcpFlags::FIN | TcpFlags::ACK);
+    assert_eq!(of(7000)[..3], [syn, ack, fin]);
+    assert_eq!(of(80), [syn, fin]);
+    // As knockd's Target wants it: what is routed through us comes to our link address.
+    lab.attacker.ip("route add 10.99.0.0/24 via 10.77.0.2\n");
+    let socket = lab
+        .attacker
+        .enter(|| TcpStream::connect_timeout(&"10.99.0.9:7000".parse().unwrap(), Duration::from_millis(100)));
+    assert!(socket.is_err());
+    assert_eq!(read_all(&lab, &mut ring)[0].port, 7000);
+}
+
+#[test]
 fn a_kernel_with_little_option_memory_gets_a_coarser_filter() {
     let Some(lab) = Lab::direct() else { return };
     let limit = "/proc/sys/net/core/optmem_max";
@@ -303,7 +364,7 @@ fn without_the_right_to_capture_the_error_says_so() {
 fn a_size_out_of_bounds_is_refused() {
     let program = Program::compile(&spec("all", "all"));
     for mebibytes in [0, 1025] {
-        let refused = Ring::open(&RingOptions { mebibytes }, &program);
+        let refused = Ring::open(&RingOptions { mebibytes, ..RingOptions::default() }, &program);
         assert!(matches!(refused, Err(RingError::Size(size)) if size == mebibytes));
     }
 }

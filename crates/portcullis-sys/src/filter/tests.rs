@@ -137,13 +137,16 @@ fn may_be_a_probe(spec: &FilterSpec, packet: &Arrival) -> Option<bool> {
                 (false, true, false) => fin && !psh && !urg,
                 (false, _, true) => false,
             };
-            is_odd && spec.tcp.contains(port()?)
+            is_odd && spec.tcp.contains(port()?) || spec.heard_tcp.contains(port()?)
         }
         17 => {
             let port = port()?;
-            spec.udp.contains(port) && !spec.muted_udp.contains(&port)
+            spec.udp.contains(port) && !spec.muted_udp.contains(&port) || spec.heard_udp.contains(port)
         }
-        132 => matches!(*transport.get(12)?, 1 | 10) && spec.tcp.contains(port()?),
+        132 => {
+            matches!(*transport.get(12)?, 1 | 10)
+                && (spec.tcp.contains(port()?) || spec.heard_tcp.contains(port()?))
+        }
         _ => false,
     })
 }
@@ -166,8 +169,16 @@ fn specs(most: usize) -> impl Strategy<Value = FilterSpec> {
         indexes.clone().prop_map(InterfaceChoice::AllBut),
         indexes.prop_map(InterfaceChoice::Only)
     ];
-    (ports(most), ports(most), interfaces, prop::collection::vec(0u16..64, 0..6))
-        .prop_map(|(tcp, udp, interfaces, muted_udp)| FilterSpec { tcp, udp, interfaces, muted_udp })
+    let heard = prop_oneof![1 => Just(PortSet::default()), 1 => ports(most)];
+    (ports(most), ports(most), interfaces, prop::collection::vec(0u16..64, 0..6), heard.clone(), heard)
+        .prop_map(|(tcp, udp, interfaces, muted_udp, heard_tcp, heard_udp)| FilterSpec {
+            tcp,
+            udp,
+            interfaces,
+            muted_udp,
+            heard_tcp,
+            heard_udp,
+        })
 }
 
 /// Packets that mostly get as far as the ports.
@@ -222,7 +233,8 @@ proptest! {
         let program = Program::compile(&spec);
         prop_assert_eq!(program.coverage(), Coverage::Exact);
         for packet in packets {
-            let wanted = if should_pass(&spec, &packet) { SNAP_LENGTH } else { 0 };
+            let length = if spec.heard_udp.is_empty() { SNAP_LENGTH } else { WHOLE_LENGTH };
+            let wanted = if should_pass(&spec, &packet) { length } else { 0 };
             prop_assert_eq!(run(&program, &packet), wanted, "{:?}", packet);
         }
     }
@@ -249,7 +261,14 @@ proptest! {
 }
 
 fn spec(tcp: PortSet, udp: PortSet) -> FilterSpec {
-    FilterSpec { tcp, udp, interfaces: InterfaceChoice::AllBut(vec![1]), muted_udp: Vec::new() }
+    FilterSpec {
+        tcp,
+        udp,
+        interfaces: InterfaceChoice::AllBut(vec![1]),
+        muted_udp: Vec::new(),
+        heard_tcp: PortSet::default(),
+        heard_udp: PortSet::default(),
+    }
 }
 
 fn every_nth(step: usize) -> PortSet {
@@ -336,4 +355,47 @@ fn ordinary_traffic_leaves_early() {
         packet.bytes[33] = flags;
         assert_eq!(run(&program, &packet), 0, "flags {flags:#x}");
     }
+}
+
+#[test]
+fn every_packet_to_a_heard_port_passes_and_those_beside_it_leave_as_before() {
+    let heard_tcp: PortSet = "7000,8000-8001".parse().unwrap();
+    let spec = FilterSpec { heard_tcp, ..spec("1-100".parse().unwrap(), PortSet::default()) };
+    let program = Program::compile(&spec);
+    for flags in 0..=u8::MAX {
+        let with_flags = |port| {
+            let mut packet = tcp_syn_to(port);
+            packet.bytes[33] = flags;
+            run(&program, &packet) != 0
+        };
+        assert!(with_flags(7000) && with_flags(8001), "flags {flags:#x}");
+        assert!(!with_flags(7001) && !with_flags(22000), "flags {flags:#x}");
+    }
+    let mut ordinary = tcp_syn_to(80);
+    assert_ne!(run(&program, &ordinary), 0);
+    ordinary.bytes[33] = 0x10;
+    assert_eq!(run(&program, &ordinary), 0);
+}
+
+#[test]
+fn thousands_of_heard_ranges_fit_into_what_the_kernel_takes() {
+    let heard = PortSet::from_ranges((0..5000u16).map(|index| (index * 13, index * 13)));
+    let everything =
+        FilterSpec { heard_tcp: heard.clone(), heard_udp: heard.clone(), ..spec(every_nth(2), every_nth(3)) };
+    let program = Program::compile(&everything);
+    assert_eq!(program.coverage(), Coverage::Coarse);
+    assert!(program.length() <= LONGEST_PROGRAM, "{}", program.length());
+    program.attach_as_it_is(UnixDatagram::unbound().unwrap()).unwrap();
+    for &(port, _) in heard.ranges() {
+        let mut packet = tcp_syn_to(port);
+        packet.bytes[33] = 0x10;
+        assert_ne!(run(&program, &packet), 0, "TCP {port}");
+        packet.bytes[9] = 17;
+        assert_ne!(run(&program, &packet), 0, "UDP {port}");
+    }
+    // A hundred knocks' ports beside everything watched are exact.
+    let some = PortSet::from_ranges((0..100u16).map(|index| (index * 600, index * 600)));
+    let usual =
+        FilterSpec { heard_tcp: some.clone(), heard_udp: some, ..spec(PortSet::all(), PortSet::all()) };
+    assert_eq!(Program::compile(&usual).coverage(), Coverage::Exact);
 }

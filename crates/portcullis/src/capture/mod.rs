@@ -72,7 +72,7 @@ impl Eyes {
                 Ok(Eyes::Listen(Box::new(listener)))
             }
             EngineChoice::Auto | EngineChoice::Ring => {
-                let options = RingOptions { mebibytes: config.watch.ring_mib };
+                let options = RingOptions { mebibytes: config.watch.ring_mib, ..RingOptions::default() };
                 match Ring::open(&options, &Program::compile(filter)) {
                     Ok(ring) => Ok(Eyes::Ring(ring)),
                     Err(RingError::NotPermitted(_)) => Err(EyesError::NotPermitted),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 
+use portcullis_core::net::PortSet;
 use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_sys::filter::{FilterSpec, InterfaceChoice};
 use portcullis_sys::netlink::NetlinkError;
@@ -80,6 +81,8 @@ pub fn look(config: &Config) -> Result<Look, NetlinkError> {
         udp: config.watch.udp.clone(),
         interfaces,
         muted_udp: Vec::new(),
+        heard_tcp: PortSet::default(),
+        heard_udp: PortSet::default(),
     };
     Ok(Look { surroundings, filter, watched, absent })
 }
