@@ -66,6 +66,8 @@ pub struct Persona {
     pub unopened: Vec<Unopened>,
     /// The ignore file as it was read.
     ignore_file: Option<FileState>,
+    /// And as it was found last.
+    ignore_file_found: Option<FileState>,
 }
 
 /// By what a file that was written anew is known.
@@ -126,6 +128,7 @@ impl Persona {
             remarks,
             unopened: Vec::new(),
             ignore_file,
+            ignore_file_found: ignore_file,
         };
         Ok(Plan { config, files: vec![file], mode_of_run: None, names, persona: Some(persona) })
     }
@@ -144,10 +147,43 @@ impl Persona {
         }
     }
 
-    /// Whether the ignore file has changed since it was read (or was last asked about here).
+    /// Whether the ignore file has changed since it was read, and is at rest since it was last asked about here: who
+    /// has written half of it, or has moved it away to put another in its place, takes nobody's protection.
     pub fn is_ignore_file_changed(&mut self) -> bool {
         let now = self.portsentry.ignore_file.as_deref().and_then(FileState::of);
-        std::mem::replace(&mut self.ignore_file, now) != now
+        let is_at_rest = std::mem::replace(&mut self.ignore_file_found, now) == now;
+        is_at_rest && std::mem::replace(&mut self.ignore_file, now) != now
+    }
+
+    /// Whom the ignore file names now, and what is odd about it. Nothing else is read again: the rest of the
+    /// configuration may be half-edited.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn ignored_now(&self) -> Result<(Vec<Prefix>, Vec<Diagnostic>), Faults> {
+        let Some(path) = &self.portsentry.ignore_file else { return Ok((Vec::new(), Vec::new())) };
+        let bytes = fs::read(path).map_err(|error| {
+            let message = format!("the ignore file cannot be read: {error}");
+            Faults(vec![Fault::of_file(path, message, "make it; an empty one ignores nobody")])
+        })?;
+        let (entries, diagnostics) = read_ignore(path, &decode(&bytes), self.portsentry.dialect);
+        Ok((entries.into_iter().map(|entry| entry.prefix).collect(), diagnostics))
+    }
+
+    /// The keys whose values hold from start to end, and are others in `new`: what they name is opened once.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Persona) -> Vec<&'static str> {
+        let (old, new) = (&self.portsentry, &new.portsentry);
+        let opens = self.is_connect();
+        [
+            ("HISTORY_FILE", old.history_file != new.history_file),
+            ("BLOCKED_FILE", old.blocked_file != new.blocked_file),
+            ("RESOLVE_HOST", old.resolve_host != new.resolve_host),
+            ("PORT_BANNER", opens && old.port_banner != new.port_banner),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_other)| is_other.then_some(key))
+        .collect()
     }
 
     /// Brings an ignore file that init scripts made up to date with the host; that it has changed is noticed like any

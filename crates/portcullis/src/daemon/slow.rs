@@ -355,8 +355,14 @@ impl Slow {
             return Answer::Refused { exit: Exit::NotPermitted, message };
         }
         let mut changes = crate::config::differences(&self.plan.config, &plan.config);
-        let fixed: Vec<&str> =
-            changes.iter().map(String::as_str).filter(|own| status::needs_restart(own)).collect();
+        let mut fixed: Vec<&str> = changes
+            .iter()
+            .map(String::as_str)
+            .filter(|own| status::needs_restart(own, self.engine))
+            .collect();
+        if let (Some(old), Some(new)) = (&self.plan.persona, &plan.persona) {
+            fixed.extend(old.needs_restart(new));
+        }
         if !fixed.is_empty() {
             let message = format!(
                 "nothing was changed, since this takes a restart of portcullis: {}",

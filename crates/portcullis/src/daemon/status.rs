@@ -127,10 +127,15 @@ fn faults(slow: &Slow, vitals: &Vitals) -> Vec<String> {
 const FIXED: [&str; 5] =
     ["watch.engine", "watch.ring_mib", "record.state", "control.socket", "control.group"];
 
-/// Whether this difference cannot be applied to a running program.
+/// The same where ports are opened.
+const FIXED_LISTENING: [&str; 2] = ["watch.tcp", "watch.udp"];
+
+/// Whether this difference cannot be applied to a running program that watches by `engine`.
 #[must_use]
-pub fn needs_restart(difference: &str) -> bool {
-    FIXED.iter().any(|key| difference.strip_prefix(key).is_some_and(|rest| rest.starts_with(" =")))
+pub fn needs_restart(difference: &str, engine: &str) -> bool {
+    let listening: &[&str] = if engine == "listen" { &FIXED_LISTENING } else { &[] };
+    let is_key = |key: &&str| difference.strip_prefix(*key).is_some_and(|rest| rest.starts_with(" ="));
+    FIXED.iter().chain(listening).any(is_key)
 }
 
 #[cfg(test)]

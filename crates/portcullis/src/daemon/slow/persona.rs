@@ -13,7 +13,6 @@ use crate::control::{Answer, Outcome};
 use crate::daemon::errands::{Done, Errands, Standing};
 use crate::daemon::guard::Order;
 use crate::daemon::persona::Persona;
-use crate::daemon::plan::Plan;
 use crate::record::portsentry::Settled;
 
 /// How long an operator waits for what a persona has done to be undone.
@@ -82,10 +81,13 @@ impl Slow {
 
     /// The ignore file has changed: what it says holds from now on, unless it cannot be read.
     fn read_again(&mut self) {
-        match Plan::read(&self.started) {
-            Ok(plan) => {
-                self.give(Order::configure(&plan, self.mode.0));
-                self.plan = plan;
+        match self.plan.persona.as_ref().map_or(Ok(Default::default()), Persona::ignored_now) {
+            Ok((ignored, diagnostics)) => {
+                self.plan.config.protect.allow = ignored;
+                self.give(Order::configure(&self.plan, self.mode.0));
+                for diagnostic in diagnostics {
+                    self.fault(&diagnostic.to_string(), "");
+                }
             }
             Err(faults) => self.fault(
                 &format!("the ignore file has changed, and what it says cannot be taken over:\n{faults}"),
