@@ -6,4 +6,5 @@ pub mod configuration;
 pub mod control;
 pub mod engine;
 pub mod kernel;
+pub mod spa;
 pub mod wire;

@@ -5,6 +5,8 @@
 mod engine;
 #[path = "../../../fuzz/src/wire.rs"]
 mod fuzz_bodies;
+#[path = "../../../fuzz/src/spa.rs"]
+mod spa;
 
 use portcullis_core::wire::{Link, TcpFlags, build};
 use proptest::prelude::*;
@@ -80,5 +82,28 @@ proptest! {
             input.extend(frame);
         }
         fuzz_bodies::wire_decode(&input);
+    }
+
+    #[test]
+    fn single_packets_of_any_kind_do_no_harm(how in any::<u8>(), rest in prop::collection::vec(any::<u8>(), 0..600)) {
+        spa::spa_packet(&[&[how - how % 3], &rest[..]].concat());
+    }
+
+    #[test]
+    fn changed_single_packets_open_nothing(how in any::<u8>(), changes in prop::collection::vec(any::<u8>(), 0..8)) {
+        spa::spa_packet(&[&[(how / 3 % 3) * 3 + 1], &changes[..]].concat());
+    }
+
+    #[test]
+    fn any_text_behind_the_right_keys_does_no_harm(
+        how in any::<u8>(),
+        at in any::<Index>(),
+        length in 0..12_usize,
+        instead in "[ -~]{0,12}",
+    ) {
+        let mut text = spa::MESSAGE.to_owned();
+        let start = at.index(text.len());
+        text.replace_range(start..(start + length).min(text.len()), &instead);
+        spa::spa_packet(&[&[(how / 3 % 3) * 3 + 2], text.as_bytes()].concat());
     }
 }

@@ -172,21 +172,28 @@ pub(super) fn open(packet: &[u8], keys: &Keys) -> Result<Message, Refusal> {
 /// The message breaks a rule of the format, or the packet would be one that no receiver takes: fwknop's client sends
 /// packets of more than 399 characters without a word, which its server then refuses.
 pub fn seal(message: &Message, digest: Digest, keys: &Keys, salt: [u8; SALT]) -> Result<String, Refusal> {
-    let text = message.to_text()?;
-    let plain = format!("{text}:{}", digest.of(text.as_bytes()).as_str());
+    let packet = wrap(message.to_text()?.as_bytes(), digest, keys, salt);
+    match packet.len() {
+        ..SHORTEST => Err(Refusal::TooShort),
+        SHORTEST..=LONGEST => Ok(packet),
+        _ => Err(Refusal::TooLong),
+    }
+}
+
+/// The packet around any text, which may be wrong or too long: the second half of [`seal`], and for tests of what
+/// nobody should send.
+#[must_use]
+pub(super) fn wrap(text: &[u8], digest: Digest, keys: &Keys, salt: [u8; SALT]) -> String {
+    let plain = [text, b":", digest.of(text).as_bytes()].concat();
     let mut bytes = [MAGIC, &salt].concat();
-    bytes.extend(cipher::encrypt(plain.as_bytes(), &keys.cipher, &salt, keys.mode));
+    bytes.extend(cipher::encrypt(&plain, &keys.cipher, &salt, keys.mode));
     let encoded = Base64Unpadded::encode_string(&bytes);
     let body = encoded.as_bytes().strip_prefix(PREFIX).expect("eight fixed bytes begin every text");
     let mut packet = encoded[PREFIX.len()..].to_owned();
     if let Some(seal) = &keys.seal {
         packet.push_str(seal.over(PREFIX, body).as_str());
     }
-    match packet.len() {
-        ..SHORTEST => Err(Refusal::TooShort),
-        SHORTEST..=LONGEST => Ok(packet),
-        _ => Err(Refusal::TooLong),
-    }
+    packet
 }
 
 #[cfg(test)]

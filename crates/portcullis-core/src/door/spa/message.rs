@@ -176,7 +176,7 @@ impl Message {
         let user = decoded(next()?, USER_LETTERS).filter(|user| is_user(user)).ok_or(Refusal::BadUser)?;
         let time = number(next()?, 12).ok_or(Refusal::BadTime)?;
         let version = next()?;
-        if !(1..=8).contains(&version.len()) {
+        if !(1..=8).contains(&version.len()) || !version.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             return Err(Refusal::BadVersion);
         }
         let kind = number(next()?, 2).filter(|kind| *kind <= 6).ok_or(Refusal::BadType)?;
