@@ -252,6 +252,25 @@ fn all_faults_of_all_users_are_told_in_one_go() {
 }
 
 #[test]
+fn users_are_equal_when_keys_and_rights_are() {
+    let of = |mode, cipher: &[u8], hmac| user(keys_of(mode, cipher, hmac));
+    let sha256 = |key| Some((Digest::Sha256, key));
+    let one = of(Mode::Cbc, b"testkey123", sha256(&b"hmackey456"[..]));
+    assert!(one == user(keys()));
+    for other in [
+        of(Mode::Ctr, b"testkey123", sha256(b"hmackey456")),
+        of(Mode::Cbc, b"testkey124", sha256(b"hmackey456")),
+        of(Mode::Cbc, b"testkey1234", sha256(b"hmackey456")),
+        of(Mode::Cbc, b"testkey123", sha256(b"hmackey457")),
+        of(Mode::Cbc, b"testkey123", Some((Digest::Sha3_256, b"hmackey456"))),
+        of(Mode::Cbc, b"testkey123", None),
+        User { require_address: true, ..user(keys()) },
+    ] {
+        assert!(one != other);
+    }
+}
+
+#[test]
 fn reasons_have_names_and_words_of_their_own() {
     for (place, one) in Refusal::ALL.iter().enumerate() {
         assert_eq!(*one as usize, place);

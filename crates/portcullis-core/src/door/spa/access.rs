@@ -27,7 +27,7 @@ pub struct Weak {
 }
 
 /// One who may knock. Has no `Debug`, since it holds keys.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// As the configuration calls it.
     pub name: String,

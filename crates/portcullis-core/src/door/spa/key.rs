@@ -109,6 +109,11 @@ pub(super) fn are_the_same(cipher: &CipherKey, hmac: &HmacKey) -> bool {
     cipher.bytes().ct_eq(hmac.bytes()).into()
 }
 
+/// Whether two keys of the cipher are the same.
+pub(super) fn are_equal(one: &CipherKey, other: &CipherKey) -> bool {
+    one.bytes().ct_eq(other.bytes()).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
