@@ -65,6 +65,8 @@ pub enum Standing {
     InForce(Option<String>),
     /// Something failed; the ledger asks again.
     Again(String),
+    /// It was in force before and is so again: somebody had emptied our set, and that is no news of this source.
+    Restored,
     /// Nothing shuts it out, and that is not tried again by itself.
     GivenUp(String),
 }
@@ -80,6 +82,8 @@ pub struct Errands {
     /// Changed since they were last taken for the store.
     unsaved: HashSet<Prefix>,
     failures: HashMap<Prefix, u32>,
+    /// In force since this run has told so; bounded by the bans, whose ends come here as errands.
+    in_force: HashSet<Prefix>,
     given_up: HashMap<IpAddr, Mono>,
     given_up_in_order: VecDeque<IpAddr>,
     queue: mpsc::Receiver<Errand>,
@@ -118,6 +122,7 @@ impl Errands {
             effects,
             unsaved: HashSet::new(),
             failures: HashMap::new(),
+            in_force: HashSet::new(),
             given_up: HashMap::new(),
             given_up_in_order: VecDeque::new(),
             queue,
@@ -215,6 +220,7 @@ impl Errands {
         match errand {
             Errand::Undo(prefix) => {
                 self.failures.remove(&prefix);
+                self.in_force.remove(&prefix);
                 let Some(effects) = self.effects.remove(&prefix) else {
                     return Some(Done::Undone { prefix, left: Vec::new() });
                 };
@@ -273,7 +279,8 @@ impl Errands {
         let failed = steps.iter().find_map(|step| step.result.as_ref().err());
         let Some(why) = failed.cloned() else {
             self.failures.remove(&prefix);
-            return Standing::InForce(None);
+            let is_news = self.in_force.insert(prefix) || steps.iter().any(|own| own.step != Step::Set);
+            return if is_news { Standing::InForce(None) } else { Standing::Restored };
         };
         let failures = self.failures.entry(prefix).or_default();
         *failures += 1;
@@ -284,9 +291,11 @@ impl Errands {
         let effects = self.effects.get(&prefix).cloned().unwrap_or_default();
         let done = self.responses.about(protocol, prefix.address(), 0);
         if is_shut_out(&done, &effects, &self.boot) {
+            self.in_force.insert(prefix);
             return Standing::InForce(Some(why));
         }
         self.rest(prefix.address());
+        self.in_force.remove(&prefix);
         Standing::GivenUp(why)
     }
 

@@ -20,7 +20,9 @@ const LONG: Duration = Duration::from_secs(120);
 /// The addresses in the sets of one instance.
 fn in_sets_of(victim: &Victim, instance: &str) -> BTreeSet<Ipv4Addr> {
     let table = format!("portcullis-ps-{instance}");
-    let listed = victim.lab.victim.run(&["nft", "list", "table", "inet", &table]).stdout;
+    // There may be no such table for a moment.
+    let list = format!("nft list table inet {table} 2>/dev/null || true");
+    let listed = victim.lab.victim.run(&["sh", "-c", &list]).stdout;
     let text = String::from_utf8_lossy(&listed).into_owned();
     let words = text.split(|letter: char| !letter.is_ascii_digit() && letter != '.');
     let scanner = |address: &Ipv4Addr| matches!(address.octets(), [198, 18, ..] | [10, 77, 0, 31..=40]);
@@ -185,4 +187,43 @@ fn a_block_that_ends_while_nobody_runs_leaves_nothing_behind() {
             (victim.read("/etc/hosts.deny") == "ALL: 10.77.0.31\n").then_some(())
         });
     }
+}
+
+/// A firewall that is loaded anew empties every set (`nft flush ruleset`). That we fill ours again is no new block.
+#[test]
+fn a_set_that_somebody_empties_is_filled_again_without_a_second_line() {
+    let Some(victim) = Victim::new() else { return };
+    victim.write(CONFIGURATION, &watching("111", "BLOCK_TCP=\"1\"\n"));
+    let (first, second) = (Ipv4Addr::new(10, 77, 0, 31), Ipv4Addr::new(10, 77, 0, 32));
+    let forge = Forge::new(&victim.lab.attacker);
+    let probe = |from| forge.tcp(SocketAddrV4::new(from, 40000), SocketAddrV4::new(VICTIM, 111), SYN);
+    let history = || victim.read(&format!("{STATE}/portsentry.history"));
+    let _daemon = victim.start(Program::Ours, "-stcp");
+    probe(first);
+    wait_until(SOON, "the first block", || (history().lines().count() == 1).then_some(()));
+    for _ in 0..2 {
+        victim.lab.victim.run(&["nft", "flush", "ruleset"]);
+        wait_until(SOON, "the set", || in_sets_of(&victim, "stcp").contains(&first).then_some(()));
+    }
+    probe(second);
+    wait_until(SOON, "the second block", || history().contains("/10.77.0.32 ").then_some(()));
+    assert_eq!(history().lines().count(), 2, "{}", history());
+    let told = victim.syslog().into_iter().filter(|line| line.contains("Host 10.77.0.31 has been blocked"));
+    assert_eq!(told.count(), 1);
+}
+
+/// The command ends long behind the ban that asked for it; what it did is undone, and nothing calls the host blocked.
+#[test]
+fn a_ban_that_ends_while_its_command_runs_leaves_no_line() {
+    let Some(victim) = Victim::new() else { return };
+    let rest = "BLOCK_TCP=\"1\"\nBLOCK_TIME=\"1s\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\n\
+                KILL_RUN_CMD=\"sleep 3; echo ran >> /run/kill.log\"\n";
+    victim.write(CONFIGURATION, &watching("111", rest));
+    let _daemon = victim.start(Program::Ours, "-stcp");
+    let forge = Forge::new(&victim.lab.attacker);
+    forge.tcp(SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 31), 40000), SocketAddrV4::new(VICTIM, 111), SYN);
+    wait_until(SOON, "the command", || (victim.read("/run/kill.log") == "ran\n").then_some(()));
+    wait_until(SOON, "the line to go", || victim.read("/etc/hosts.deny").is_empty().then_some(()));
+    let blocked = format!("{STATE}/portsentry.blocked.stcp");
+    wait_until(SOON, "the blocked file", || victim.read(&blocked).is_empty().then_some(()));
 }

@@ -1,6 +1,6 @@
 //! What the slow path does for a persona beside its own: errands, and files that an administrator edits.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ impl Slow {
             Done::Responded { prefix, protocol, port, steps, standing } => {
                 let source = prefix.address();
                 let now = clock::now();
+                if standing == Standing::Restored {
+                    return self.give(Order::Answered(prefix, Ok(())));
+                }
                 for step in steps {
                     if let Some(journal) = self.output.journal() {
                         journal.step(protocol, source, step, now);
@@ -59,6 +62,8 @@ impl Slow {
                             self.fault(&why, "mend what it complains of");
                         }
                     }
+                    // Was answered above.
+                    Standing::Restored => {}
                     Standing::GivenUp(why) => {
                         self.give(Order::GiveUp(prefix));
                         self.settled(source, protocol, port, Settled::Failed { why });
@@ -66,6 +71,10 @@ impl Slow {
                 }
             }
             Done::Undone { prefix, left } => {
+                // Its responses may have ended behind its ban, and have named it blocked.
+                if let Some(journal) = self.output.journal() {
+                    journal.let_in(BTreeSet::from([prefix.address()]), clock::now());
+                }
                 for left in left {
                     self.fault(&format!("{} is not wholly let in again", prefix.address()), &left);
                 }
