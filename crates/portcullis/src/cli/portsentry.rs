@@ -60,12 +60,12 @@ Modes:
 
 Options:
   -m, --method=pcap|raw          taken for old habits' sake; both are the packet ring of portcullis
-  -i, --interface=NAME           watch this interface; may be repeated. ALL_NLO: all but loopback (the default);
-                                 ALL, any: all
+  -i, --interface=NAME           watch this interface; may be repeated. ALL_NLO, ALL, any: all but loopback, which
+                                 is the default; loopback is this host itself
   -l, --logoutput=stdout|syslog  where to tell what happens; may be repeated [default: stdout]
   -c, --configfile=PATH          [default: /etc/portsentry/portsentry.conf]
   -D, --daemon                   go to the background, and tell it to syslog
-  -L, --disable-local-check      act also when source and destination are the same
+  -L, --disable-local-check      taken, and said to change nothing: this host itself is never blocked
   -S, --disable-service-check    watch ports also where a service listens
   -d, --debug                    tell what only a developer wants to know
   -v, --verbose                  tell more

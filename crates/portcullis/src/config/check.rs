@@ -80,6 +80,7 @@ fn ignored(config: &PortsentryConfig) -> Vec<Diagnostic> {
     let Some(path) = &config.ignore_file else { return Vec::new() };
     match toml::read_bytes(path) {
         Ok(bytes) => portsentry::read_ignore(path, &portsentry::decode(&bytes), config.dialect).1,
+        Err(_) if portsentry::is_made_at_the_start(path) => Vec::new(),
         Err(fault) => {
             let mend =
                 "write the addresses that shall never be blocked into that file, or take IGNORE_FILE out";

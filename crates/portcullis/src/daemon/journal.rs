@@ -110,6 +110,8 @@ impl Journal {
             Told::Fault { why, mend } => self.fault(why, mend, now),
             Told::Notice { what } => self.say(&format!("adminalert: {}", one_line(what)), now),
             Told::Reload { changes } => {
+                // The changes are those of the ports, the friends and the mode; commands and files are read too.
+                self.say("adminalert: The configuration has been read again and holds from now on.", now);
                 for change in changes {
                     self.say(&format!("adminalert: {}", one_line(change)), now);
                 }
@@ -132,8 +134,7 @@ impl Journal {
             self.say(first, now);
         }
         for diagnostic in &persona.diagnostics {
-            let line = diagnostic.to_string();
-            self.say(&format!("adminalert: {}", one_line(&line)), now);
+            self.say(&format!("adminalert: {}", diagnostic.on_one_line()), now);
         }
         for remark in &persona.remarks {
             self.say(&format!("adminalert: {}", one_line(remark)), now);

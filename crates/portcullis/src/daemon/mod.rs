@@ -38,6 +38,7 @@ use crate::capture::{Eyes, EyesError};
 use crate::causes;
 use crate::cli::portsentry::{self, PortsentryArguments};
 use crate::cli::run::RunArguments;
+use crate::config::Faults;
 use crate::config::portsentry::Dialect;
 use crate::control::access::Access;
 use crate::control::server::{Limits, Server};
@@ -131,16 +132,22 @@ impl NotStarted {
 }
 
 fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
-    let mut plan = Plan::read(&started)
-        .map_err(|faults| NotStarted { exit: Exit::ConfigurationInvalid, why: faults.to_string() })?;
+    let not_understood =
+        |faults: Faults| NotStarted { exit: Exit::ConfigurationInvalid, why: faults.to_string() };
+    let mut plan = Plan::read(&started).map_err(not_understood)?;
     let mut output = Output::of(&started, &plan)
         .map_err(|error| NotStarted::failed("the journal could not be opened", error))?;
     let mut faults = Vec::new();
 
     let look = surroundings::look(&plan.config)
         .map_err(|error| NotStarted::failed("interfaces and addresses could not be read", error))?;
-    if let Some(persona) = &plan.persona {
-        faults.extend(persona.refresh_ignore_file(&look.surroundings));
+    if let Some(persona) = &mut plan.persona {
+        let of_ignore_file = persona.refresh_ignore_file(&look.surroundings);
+        faults.extend(of_ignore_file);
+        // What was made just now holds from the first packet, and is not called missing.
+        if persona.is_ignore_file_changed() {
+            plan = Plan::read(&started).map_err(not_understood)?;
+        }
     }
     let eyes = Eyes::open(&plan.config, &look.filter, &plan.listening()).map_err(|error| NotStarted {
         exit: match error {

@@ -118,7 +118,7 @@ enum Section {
 }
 
 /// Lines of syslog, whether fail2ban bans the host, and where logcheck reports it.
-const SYSLOG: [(&str, bool, Section); 26] = {
+const SYSLOG: [(&str, bool, Section); 27] = {
     use Section::{Alert, Event, Nowhere};
     [
         ("adminalert: PortSentry 1.2 is starting.", false, Nowhere),
@@ -129,6 +129,7 @@ const SYSLOG: [(&str, bool, Section); 26] = {
         ("adminalert: Advanced mode will manually exclude no ports", false, Nowhere),
         ("adminalert: Advanced Stealth scan detection mode activated. Ignored TCP port: 22", false, Nowhere),
         ("adminalert: PortSentry is now active and listening.", false, Nowhere),
+        ("adminalert: The configuration has been read again and holds from now on.", false, Nowhere),
         ("securityalert: PortSentry is shutting down", false, Nowhere),
         ("adminalert: PortSentry is shutting down", false, Nowhere),
         ("adminalert: ERROR: could not bind TCP socket: 143. Attempting to continue", false, Event),

@@ -39,7 +39,8 @@ pub struct PortsentryArguments {
     pub logs_to_stdout: bool,
     /// Whether what happens is told to syslog.
     pub logs_to_syslog: bool,
-    /// 2.x `-L`: respond also to a packet whose source is its destination. (1.x never asked.)
+    /// 2.x `-L`: respond also to a packet whose source is its destination. (1.x never asked.) It is taken and changes
+    /// nothing, since own addresses are never blocked.
     pub acts_on_local: bool,
     /// 2.x `-S`: watch ports also where a service listens.
     pub ignores_services: bool,

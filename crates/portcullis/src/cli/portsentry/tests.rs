@@ -111,6 +111,7 @@ fn the_options_of_2_x_are_read_in_every_form_that_getopt_took() {
             is_verbose: true,
             is_debug: true,
             is_background: true,
+            warnings: vec!["-L changes nothing here: this host itself is never blocked".to_owned()],
             ..PortsentryArguments::of(Dialect::Two)
         };
         assert_eq!(started(line), expected, "{line}");

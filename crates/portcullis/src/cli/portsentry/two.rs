@@ -40,7 +40,11 @@ pub(super) fn parse(words: &[OsString]) -> Result<Asked, Misuse> {
             Word::Option(Name::Daemon) => arguments.is_background = true,
             Word::Option(Name::Foreground) => arguments.is_background = false,
             Word::Option(Name::BackgroundChild) => arguments.is_background_child = true,
-            Word::Option(Name::DisableLocalCheck) => arguments.acts_on_local = true,
+            Word::Option(Name::DisableLocalCheck) => {
+                arguments.acts_on_local = true;
+                let what = "-L changes nothing here: this host itself is never blocked";
+                arguments.warnings.push(what.to_owned());
+            }
             Word::Option(Name::DisableServiceCheck) => arguments.ignores_services = true,
             Word::Option(Name::Debug) => arguments.is_debug = true,
             Word::Option(Name::Verbose) => arguments.is_verbose = true,

@@ -97,8 +97,8 @@ fn responses(config: &PortsentryConfig, mode: BlockMode) -> Vec<String> {
         true => format!("ban in the kernel's packet filter, in place of: {command}"),
         false => format!("run: {command}"),
     }));
-    if block.is_empty() {
-        block.push("ban in the kernel's packet filter (the file names no other way)".to_owned());
+    if config.kill_route.is_none() {
+        block.push("ban in the kernel's packet filter (there is no KILL_ROUTE)".to_owned());
     }
     match mode {
         BlockMode::LogOnly => vec!["log only".to_owned()],

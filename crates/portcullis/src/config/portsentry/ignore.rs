@@ -7,6 +7,7 @@ use std::path::Path;
 use portcullis_core::net::Prefix;
 
 use super::super::fault::Source;
+use super::ignore_build::made_from;
 use super::{Diagnostic, Dialect, Weight};
 
 /// How many diagnostics of one file are told.
@@ -28,6 +29,7 @@ pub struct IgnoreEntry {
 pub fn read_ignore(path: &Path, text: &str, dialect: Dialect) -> (Vec<IgnoreEntry>, Vec<Diagnostic>) {
     let source = Source { path, text };
     let (mut entries, mut diagnostics) = (Vec::new(), Vec::new());
+    let made_from = made_from(text);
     let mut start = 0;
     for (index, whole) in text.split_inclusive('\n').enumerate() {
         let line = start..start + whole.trim_end_matches(['\n', '\r']).len();
@@ -48,6 +50,8 @@ pub fn read_ignore(path: &Path, text: &str, dialect: Dialect) -> (Vec<IgnoreEntr
                     let says = format!("{} never matched an entry behind blanks", dialect.name());
                     say(Weight::Repaired, line.start..span.end, says, "begin the line with the address");
                 }
+                // Nobody wrote those, so there is nobody to be told of them.
+                let remark = remark.filter(|_| made_from.is_none_or(|made_from| at < made_from));
                 if let Some((weight, message, mend)) = remark.and_then(|remark| remark.say(dialect, prefix)) {
                     say(weight, span, message, mend);
                 }

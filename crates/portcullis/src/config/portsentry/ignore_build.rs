@@ -22,6 +22,14 @@ use super::{Diagnostic, Dialect, decode, read_ignore};
 /// What the scripts looked for.
 const BOX: &str = "Do NOT edit below this";
 
+/// What our file of Debian's form says above the addresses of this host.
+const OF_THIS_HOST: &str = "# Addresses of this host";
+
+/// Where the part begins that is made by the program or by a script, if `text` has one.
+pub(super) fn made_from(text: &str) -> Option<usize> {
+    [OF_THIS_HOST, BOX].into_iter().filter_map(|mark| text.find(mark)).min()
+}
+
 /// Addresses that must never be blocked, as the host has them now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnAddresses {
@@ -84,6 +92,12 @@ pub fn refresh_ignore(path: &Path, own: &OwnAddresses) -> Result<Refreshed, Box<
     Ok(Refreshed { outcome, diagnostics })
 }
 
+/// Whether there is no ignore file at `path`, but the static part from which the start makes one.
+#[must_use]
+pub fn is_made_at_the_start(path: &Path) -> bool {
+    !path.exists() && static_of(path).exists()
+}
+
 /// The file of Debian's form: what of the static part is an address, as it stands there, and our addresses. `path` is
 /// that of the static part.
 #[must_use]
@@ -99,7 +113,8 @@ pub fn debian(path: &Path, kept: &str, own: &OwnAddresses) -> (String, Vec<Diagn
         text += line;
         text.push('\n');
     }
-    text += "# Addresses of this host\n";
+    text += OF_THIS_HOST;
+    text.push('\n');
     list(&mut text, own.addresses.iter().copied());
     (text, diagnostics)
 }
@@ -226,6 +241,33 @@ host.example
 ";
         assert_eq!(text, expected);
         assert!(diagnostics.iter().any(|said| said.to_string().contains("host.example")), "{diagnostics:?}");
+    }
+
+    #[test]
+    fn what_we_have_written_ourselves_is_not_remarked_on() {
+        let made = debian(Path::new("/e/i.static"), STATIC, &own()).0;
+        let boxed = red_hat("10.0.0.9\n# Do NOT edit below this\n", &own()).unwrap();
+        for text in [&made, &boxed] {
+            let (entries, diagnostics) = read_ignore(Path::new("/e/i"), text, Dialect::One);
+            assert!(entries.iter().any(|entry| entry.prefix.to_string() == "2001:db8::7/128"), "{text}");
+            assert!(!diagnostics.iter().any(|said| said.to_string().contains("db8::7")), "{diagnostics:?}");
+        }
+        let (_, diagnostics) = read_ignore(Path::new("/e/i"), &made, Dialect::One);
+        let said: Vec<String> = diagnostics.iter().map(Diagnostic::on_one_line).collect();
+        let of_six = "/e/i:7: read as meant: PortSentry 1.x knew no IPv6; 2001:db8:1::/48 is ignored now; nothing to \
+                      mend for portcullis";
+        assert!(said.iter().any(|line| line == of_six), "{said:?}");
+    }
+
+    #[test]
+    fn a_file_that_the_start_makes_is_not_called_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("portsentry.ignore");
+        assert!(!is_made_at_the_start(&path));
+        fs::write(static_of(&path), "192.0.2.1\n").unwrap();
+        assert!(is_made_at_the_start(&path));
+        assert_eq!(refresh_ignore(&path, &own()).unwrap().outcome, RefreshOutcome::Written);
+        assert!(!is_made_at_the_start(&path));
     }
 
     #[test]

@@ -22,11 +22,14 @@ use portcullis_core::net::PortSet;
 use serde::Serialize;
 
 use super::fault::Fault;
+use crate::escape::printable;
 
 pub use self::commands::{MissingProgram, is_packet_filter, missing_programs, programs};
 pub use self::explain::{Explanation, explain};
 pub use self::ignore::{IgnoreEntry, read_ignore};
-pub use self::ignore_build::{OwnAddresses, RefreshOutcome, Refreshed, debian, red_hat, refresh_ignore};
+pub use self::ignore_build::{
+    OwnAddresses, RefreshOutcome, Refreshed, debian, is_made_at_the_start, red_hat, refresh_ignore,
+};
 pub use self::keys::{KeyName, read};
 pub use self::lines::decode;
 pub use self::modes::{StartMode, StartModes, is_modes, read_modes, start_modes};
@@ -206,15 +209,33 @@ pub struct Diagnostic {
     pub fault: Fault,
 }
 
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.weight {
+impl Weight {
+    fn word(self) -> &'static str {
+        match self {
             Weight::Note => "note",
             Weight::Repaired => "read as meant",
             Weight::Doubtful => "doubtful",
             Weight::LeftOut => "left out",
             Weight::Fault => "fault",
-        };
+        }
+    }
+}
+
+impl Diagnostic {
+    /// For a log: without the line that it is about, whose place it names.
+    #[must_use]
+    pub fn on_one_line(&self) -> String {
+        let Fault { path, line, message, mend, .. } = &self.fault;
+        let place = if *line > 0 { format!(":{line}") } else { String::new() };
+        let mend = if mend.is_empty() { String::new() } else { format!("; {mend}") };
+        let text = format!("{}{place}: {}: {message}{mend}", path.display(), self.weight.word());
+        printable(&text)
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.weight.word();
         let message = format!("{word}: {}", self.fault.message);
         Fault { message, ..self.fault.clone() }.fmt(f)
     }
