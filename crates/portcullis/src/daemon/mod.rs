@@ -283,6 +283,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         engine: engine_name,
         dropped: 0,
         yesterday: status::Counted::default(),
+        effects_saved: None,
         errands,
         ready,
     };

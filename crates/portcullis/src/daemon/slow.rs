@@ -86,6 +86,8 @@ pub struct Slow {
     pub dropped: u64,
     /// What had been counted when the last day was over.
     pub yesterday: Counted,
+    /// When the store was last given what responses had done.
+    pub effects_saved: Option<Instant>,
     /// A persona's responses.
     pub errands: Option<Errands>,
     /// To be told when everything is watched.

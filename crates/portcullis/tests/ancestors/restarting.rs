@@ -227,3 +227,24 @@ fn a_ban_that_ends_while_its_command_runs_leaves_no_line() {
     let blocked = format!("{STATE}/portsentry.blocked.stcp");
     wait_until(SOON, "the blocked file", || victim.read(&blocked).is_empty().then_some(()));
 }
+
+#[test]
+fn what_was_told_is_not_done_again_after_a_kill() {
+    let Some(victim) = Victim::new() else { return };
+    let rest = "BLOCK_TCP=\"1\"\nKILL_ROUTE=\"echo $TARGET$ >> /run/kill.log\"\n";
+    victim.write(CONFIGURATION, &watching("111", rest));
+    let mut daemon = victim.start(Program::Ours, "-stcp");
+    let forge = Forge::new(&victim.lab.attacker);
+    let probe = |last| {
+        let from = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, last), 40000);
+        forge.tcp(from, SocketAddrV4::new(VICTIM, 111), SYN);
+    };
+    let told = |words: &str| victim.syslog().iter().any(|line| line.contains(words)).then_some(());
+    probe(31);
+    wait_until(SOON, "the block", || told("Host 10.77.0.31 has been blocked via dropped route"));
+    daemon.kill();
+    let _daemon = victim.start(Program::Ours, "-stcp");
+    probe(32);
+    wait_until(SOON, "the next block", || told("Host 10.77.0.32 has been blocked via dropped route"));
+    assert_eq!(lines_of(&victim, "/run/kill.log"), ["10.77.0.31", "10.77.0.32"]);
+}

@@ -18,6 +18,9 @@ use crate::record::portsentry::Settled;
 /// How long an operator waits for what a persona has done to be undone.
 const UNDOING: Duration = Duration::from_secs(20);
 
+/// In a flood what responses have done is given to the store so often: each time is a wait for the disk.
+const SAVED_EVERY: Duration = Duration::from_millis(100);
+
 /// How long the responses that run when the program ends may take.
 const LAST_ERRANDS: Duration = Duration::from_secs(5);
 
@@ -46,6 +49,12 @@ impl Slow {
                 let now = clock::now();
                 if standing == Standing::Restored {
                     return self.give(Order::Answered(prefix, Ok(())));
+                }
+                // What is told is in the store: killed behind it, we would do it once more, and undo it only once.
+                let is_due = self.effects_saved.is_none_or(|at| at.elapsed() >= SAVED_EVERY);
+                if is_due && self.errands.as_ref().is_some_and(Errands::is_dirty) {
+                    self.save_all(&[], 0);
+                    self.effects_saved = Some(Instant::now());
                 }
                 for step in steps {
                     if let Some(journal) = self.output.journal() {
