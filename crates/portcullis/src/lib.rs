@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod escape;
 pub mod exit;
 pub mod guest;
+pub mod keys;
 pub mod record;
 pub mod replay;
 pub mod respond;

@@ -1,6 +1,7 @@
 //! Files with secrets: where they are, and whether nobody else can read them.
 
 use std::fmt;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,12 @@ impl SecretFile {
     #[must_use]
     pub fn written(&self) -> &str {
         &self.0
+    }
+
+    /// Whether systemd hands it to the unit.
+    #[must_use]
+    pub fn is_credential(&self) -> bool {
+        self.0.starts_with("%d/")
     }
 
     /// Where it lies, with `credentials` as the directory of `%d` (systemd gives it in `CREDENTIALS_DIRECTORY`).
@@ -73,30 +80,7 @@ impl SecretFile {
                 _ => "check the path".to_owned(),
             },
         })?;
-        let mode = data.permissions().mode() & 0o777;
-        if !data.is_file() {
-            return Err(SecretWrong {
-                message: format!("{shown} is no regular file"),
-                mend: "give the path of the file itself".to_owned(),
-            });
-        }
-        if data.uid() != 0 && data.uid() != own_user() {
-            return Err(SecretWrong {
-                message: format!("{shown} belongs to user {}, who can change it", data.uid()),
-                mend: format!("chown root {shown}"),
-            });
-        }
-        // A credential for another user than root is given by an access list, whose mask shows as the group's right
-        // to read; its directory is closed to everybody else (systemd.exec(5), "Credentials").
-        let others = if self.0.starts_with("%d/") { 0o037 } else { 0o077 };
-        if mode & others != 0 {
-            return Err(SecretWrong {
-                message: format!("{shown} has mode {mode:04o}, so others can read or change it"),
-                mend: format!(
-                    "chmod 0600 {shown}; whoever may have read it knows the secret, so make a new one"
-                ),
-            });
-        }
+        closed_to_others(&data, &path, self.is_credential())?;
         Ok(path)
     }
 }
@@ -105,6 +89,38 @@ impl fmt::Display for SecretFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Looks whether `data` are those of a regular file, ours or root's, and closed to everybody else. `path` is for what is
+/// said.
+///
+/// # Errors
+/// They are not.
+pub fn closed_to_others(data: &Metadata, path: &Path, is_credential: bool) -> Result<(), SecretWrong> {
+    let shown = path.display();
+    let mode = data.permissions().mode() & 0o777;
+    if !data.is_file() {
+        return Err(SecretWrong {
+            message: format!("{shown} is no regular file"),
+            mend: "give the path of the file itself".to_owned(),
+        });
+    }
+    if data.uid() != 0 && data.uid() != own_user() {
+        return Err(SecretWrong {
+            message: format!("{shown} belongs to user {}, who can change it", data.uid()),
+            mend: format!("chown root {shown}"),
+        });
+    }
+    // A credential for another user than root is given by an access list, whose mask shows as the group's right
+    // to read; its directory is closed to everybody else (systemd.exec(5), "Credentials").
+    let others = if is_credential { 0o037 } else { 0o077 };
+    if mode & others != 0 {
+        return Err(SecretWrong {
+            message: format!("{shown} has mode {mode:04o}, so others can read or change it"),
+            mend: format!("chmod 0600 {shown}; whoever may have read it knows the secret, so make a new one"),
+        });
+    }
+    Ok(())
 }
 
 /// The user that this process runs as.

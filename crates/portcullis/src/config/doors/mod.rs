@@ -17,7 +17,7 @@ use portcullis_core::net::{PortSet, Prefix};
 
 pub use self::describe::{DoorSays, describe};
 pub(super) use self::draft::Draft;
-pub use self::files::{SecretFile, SecretWrong};
+pub use self::files::{SecretFile, SecretWrong, closed_to_others};
 pub use self::odds::{Odds, odds};
 pub use self::opens::Opens;
 pub use self::schema::{GROUPS, Group};
