@@ -14,7 +14,7 @@ use crate::record::json;
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
-    /// The configuration, or a file of PortSentry: portsentry.conf, /etc/default/portsentry [default: what run would read]
+    /// The configuration, or an old file: portsentry.conf, /etc/default/portsentry, knockd.conf [default: what run would read]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Say what it means as JSON
@@ -39,9 +39,9 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
         .map_err(|faults| Failure { exit: Exit::ConfigurationInvalid, message: faults.to_string() })?;
     print(&if arguments.json { json::text(&checked) } else { checked.to_string() })?;
     match checked {
-        Checked::Portsentry { usable: false, .. } | Checked::Modes { usable: false, .. } => {
-            Ok(Exit::ConfigurationInvalid)
-        }
+        Checked::Portsentry { usable: false, .. }
+        | Checked::Knockd { usable: false, .. }
+        | Checked::Modes { usable: false, .. } => Ok(Exit::ConfigurationInvalid),
         _ => Ok(Exit::Done),
     }
 }

@@ -1,5 +1,5 @@
 //! What `portcullis check` does: reads a configuration as `run` would and says what it means. An old portsentry.conf
-//! is recognised by its content and explained likewise.
+//! or knockd.conf is recognised by its content and explained likewise.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::describe::{Description, describe};
 use super::fault::{Fault, Faults};
+use super::knockd::{self, DoorExplained};
 use super::portsentry::{self, Diagnostic, Explanation, PortsentryConfig, StartMode, Weight};
 use super::toml::{self, Override};
 
@@ -28,6 +29,15 @@ pub enum Checked {
         /// What it means.
         #[serde(flatten)]
         means: Box<Explanation>,
+        /// What is to be known of its lines.
+        diagnostics: Vec<Diagnostic>,
+        /// Whether it can be started with.
+        usable: bool,
+    },
+    /// A knockd.conf.
+    Knockd {
+        /// What each door means.
+        doors: Vec<DoorExplained>,
         /// What is to be known of its lines.
         diagnostics: Vec<Diagnostic>,
         /// Whether it can be started with.
@@ -62,6 +72,14 @@ pub fn check(files: &[PathBuf]) -> Result<Checked, Faults> {
             });
         }
         let text = portsentry::decode(&bytes);
+        if knockd::is_knockd(&bytes) {
+            let reading = knockd::read(path, &text);
+            return Ok(Checked::Knockd {
+                doors: knockd::explain(&reading.config),
+                usable: reading.is_usable(),
+                diagnostics: reading.diagnostics,
+            });
+        }
         if portsentry::is_modes(&text) {
             let read = portsentry::start_modes(path, &text);
             return Ok(Checked::Modes {
@@ -110,6 +128,21 @@ impl fmt::Display for Checked {
                          configuration of portcullis from it"
                     ),
                     false => write!(f, "It has faults that must be mended before anything can start with it"),
+                }
+            }
+            Checked::Knockd { doors, diagnostics, usable } => {
+                for diagnostic in diagnostics {
+                    writeln!(f, "{diagnostic}\n")?;
+                }
+                doors.iter().try_for_each(|door| writeln!(f, "{door}"))?;
+                match (usable, doors.is_empty()) {
+                    (true, true) => write!(f, "It has no door"),
+                    (true, false) => {
+                        write!(f, "`portcullis import knockd` makes a configuration of portcullis from it")
+                    }
+                    (false, _) => {
+                        write!(f, "It has faults that must be mended before anything can start with it")
+                    }
                 }
             }
             Checked::Modes { modes, diagnostics, usable } => {

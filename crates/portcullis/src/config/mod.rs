@@ -6,6 +6,7 @@ pub mod doors;
 mod duration;
 mod fault;
 mod import;
+pub mod knockd;
 pub mod portsentry;
 pub mod schema;
 mod suggest;
@@ -24,7 +25,7 @@ pub use self::describe::{Description, describe};
 use self::doors::DoorConfig;
 pub use self::duration::{Span, SpanError};
 pub use self::fault::{Fault, Faults, Place};
-pub use self::import::{Fate, Import, Outcome, import_portsentry};
+pub use self::import::{Fate, Import, Outcome, import_knockd, import_portsentry};
 pub use self::toml::{Override, load, load_for_run, load_with_overrides, parse, standard_files};
 pub use self::write::{Line, differences, lines, sample, write, write_door};
 

@@ -23,6 +23,7 @@ pub use self::opens::Opens;
 pub use self::schema::{GROUPS, Group};
 pub(super) use self::schema::{key, names};
 pub use self::step::{Flags, Slip, Step, StepProtocol, WrittenStep};
+pub(super) use self::step::{NAMES as FLAG_NAMES, pieces};
 
 /// The most doors that one configuration may have; each costs rules that every new connection passes.
 pub const MOST_DOORS: usize = 64;
