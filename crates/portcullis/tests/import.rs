@@ -1,4 +1,4 @@
-//! `import portsentry` as a program: what goes where, and how it ends.
+//! `import` as a program: what goes where, and how it ends.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
@@ -10,12 +10,12 @@ const OLD: &str =
     "TCP_PORTS=\"1,11,15\"\nUDP_PORTS=\"1,7\"\nBLOCK_TCP=\"1\"\nBLOCK_UDP=\"1\"\nSCAN_TRIGGER=\"2\"\n";
 
 fn import(directory: &Path, words: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .args(["import", "portsentry"])
-        .args(words)
-        .current_dir(directory)
-        .output()
-        .unwrap();
+    run(directory, &[&["import", "portsentry"], words].concat())
+}
+
+fn run(directory: &Path, words: &[&str]) -> (i32, String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_portcullis")).args(words).current_dir(directory).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -60,4 +60,34 @@ fn what_cannot_be_read_or_understood_ends_with_4() {
         assert_eq!((code, printed.as_str()), (4, ""), "{error}");
         assert!(error.contains(file), "{error}");
     }
+}
+
+const KNOCKD: &str = "[options]\n\tUseSyslog\n[openSSH]\n\tsequence = 7000,9000,8000\n\ttcpflags = syn\n\
+    \tstart_command = /sbin/iptables -I INPUT -s %IP% -p tcp --dport 22 -j ACCEPT\n\tcmd_timeout = 20\n\
+    \tstop_command = /sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT\n";
+
+#[test]
+fn a_knockd_conf_is_checked_and_becomes_doors_that_check_explains() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("knockd.conf"), KNOCKD).unwrap();
+    let (code, said, error) = run(directory.path(), &["check", "knockd.conf"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(said.contains("Door        openSSH") && said.contains("portcullis import knockd"), "{said}");
+
+    let (code, _, report) = run(directory.path(), &["import", "knockd", "knockd.conf", "-o", "new.toml"]);
+    assert_eq!(code, 0, "{report}");
+    assert!(
+        report.contains("knockd.conf:6: [openSSH] start_command: opens = \"tcp/22\" for 20s"),
+        "{report}"
+    );
+    let (code, said, error) = run(directory.path(), &["check", "new.toml"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(said.contains("Door        openssh (sequence)") && said.contains("shuts tcp/22"), "{said}");
+    assert!(!said.contains("7000"), "ports of a knock are not shown around: {said}");
+
+    fs::write(directory.path().join("knockd.conf"), KNOCKD.replace("8000", "80000")).unwrap();
+    let (code, said, _) = run(directory.path(), &["check", "knockd.conf"]);
+    assert!(code == 4 && said.contains("knockd.conf:4:23: fault: port 80000 is invalid"), "{said}");
+    let (code, _, error) = run(directory.path(), &["import", "knockd", "knockd.conf"]);
+    assert!(code == 4 && error.contains("1 of the old settings could not be understood"), "{error}");
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::output::Output;
 use crate::config::portsentry::{Diagnostic, Weight};
-use crate::config::{Fate, Import, import_portsentry};
+use crate::config::{Fate, Import, import_knockd, import_portsentry};
 use crate::control::client::Failure;
 use crate::exit::Exit;
 use crate::record::json;
@@ -25,6 +25,8 @@ pub struct ImportArguments {
 enum From {
     /// Of PortSentry 1.x or 2.x
     Portsentry(PortsentryArguments),
+    /// Of knockd: its doors
+    Knockd(KnockdArguments),
 }
 
 #[derive(Debug, Args)]
@@ -32,6 +34,22 @@ struct PortsentryArguments {
     /// portsentry.conf, and with it portsentry.ignore and /etc/default/portsentry where they say something
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    to: To,
+}
+
+#[derive(Debug, Args)]
+struct KnockdArguments {
+    /// knockd.conf, and with it /etc/default/knockd
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    to: To,
+}
+
+/// Where the new configuration goes.
+#[derive(Debug, Args)]
+struct To {
     /// Write the new configuration to this file, which must not exist [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -55,9 +73,12 @@ struct Whole<'a> {
 
 /// Carries it over: the configuration goes to standard output or its file, the report to standard error.
 pub fn import(arguments: &ImportArguments) -> Result<Exit, Failure> {
-    let From::Portsentry(PortsentryArguments { files, output, json }) = &arguments.from;
-    let import = import_portsentry(files)
-        .map_err(|faults| Failure { exit: Exit::ConfigurationInvalid, message: faults.to_string() })?;
+    let (import, To { output, json }) = match &arguments.from {
+        From::Portsentry(PortsentryArguments { files, to }) => (import_portsentry(files), to),
+        From::Knockd(KnockdArguments { files, to }) => (import_knockd(files), to),
+    };
+    let import =
+        import.map_err(|faults| Failure { exit: Exit::ConfigurationInvalid, message: faults.to_string() })?;
     let Import { toml, report, diagnostics, warnings, .. } = &import;
     if let Some(path) = output {
         write_new(path, toml)?;

@@ -1,5 +1,7 @@
-//! An old PortSentry configuration as one of ours that does the same, with a report of what is kept, what changes
-//! and what is dropped.
+//! An old configuration as one of ours that does the same, with a report of what is kept, what changes and what is
+//! dropped: here PortSentry's, knockd's in a file of its own.
+
+mod knockd;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use super::portsentry::{
 };
 use super::{Config, Mode, Trigger, schema, toml};
 use crate::escape::printable;
+
+pub use self::knockd::import_knockd;
 
 /// What has become of a line of the old files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

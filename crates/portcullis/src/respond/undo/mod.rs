@@ -6,11 +6,13 @@
 
 mod blocks;
 mod inverse;
+mod opens;
 #[cfg(test)]
 mod tests;
 mod words;
 
 pub use self::blocks::{drops_incoming, is_ipv4_only, is_well_known_block};
+pub use self::opens::{opened, undoes};
 
 /// The command that undoes this one, which was run with its address already in it; `None` if that is not known.
 ///
