@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use portcullis::config::{Config, parse, portsentry, write};
+use portcullis::config::{Config, fwknop, parse, portsentry, write};
 
 /// Reads the input as our configuration; what is read without a fault reads back the same.
 pub fn configuration(input: &[u8]) {
@@ -24,4 +24,13 @@ pub fn portsentry_files(input: &[u8]) {
         drop(portsentry::read(path, &text, Some(dialect)));
         drop(portsentry::read_ignore(path, &text, dialect));
     }
+}
+
+/// Reads the input as each of fwknop's files.
+pub fn fwknop_files(input: &[u8]) {
+    let path = Path::new("fuzz.conf");
+    let text = portsentry::decode(input);
+    drop(fwknop::read_access(path, &text));
+    drop(fwknop::read_daemon(path, &text));
+    drop(fwknop::read_client(path, &text));
 }

@@ -66,6 +66,36 @@ const OLD: &[&str] = &[
     "MODE",
 ];
 
+const FWKNOP: &[&str] = &[
+    "SOURCE ANY\n",
+    "SOURCE ",
+    "10.0.0.1/8",
+    "KEY ",
+    "KEY secret\n",
+    "HMAC_KEY ",
+    "HMAC_KEY_BASE64 ",
+    "AAECAw==",
+    "OPEN_PORTS ",
+    "tcp/22",
+    "ACCESS_EXPIRE ",
+    "13/32/99999",
+    "FW_TIMEOUT ",
+    "99999999999999999999",
+    "PCAP_FILTER udp port ",
+    "[",
+    "[default]\n",
+    "]",
+    "%include x\n",
+    ";",
+    ",",
+    " ",
+    "\t",
+    "#",
+    "\n",
+    "\r\n",
+    "ſ",
+];
+
 const REQUEST: &[&str] = &[
     "{",
     "}",
@@ -99,6 +129,11 @@ proptest! {
     #[test]
     fn no_old_configuration_panics(text in text(OLD)) {
         configuration::portsentry_files(text.as_bytes());
+    }
+
+    #[test]
+    fn no_file_of_fwknop_panics(text in text(FWKNOP)) {
+        configuration::fwknop_files(text.as_bytes());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod describe;
 pub mod doors;
 mod duration;
 mod fault;
+pub mod fwknop;
 mod import;
 pub mod knockd;
 pub mod portsentry;
