@@ -80,11 +80,15 @@ fn is_harmful(letter: char) -> bool {
 }
 
 /// A message of several lines (what is wrong, and how to mend it) on one, for a log that knows no other: `; ` between
-/// them, a blank behind one that announces the next. The rest as [`printable`].
+/// them, a blank behind one that announces the next. What a fault shows of its file (`7 | BLOCK_TCP="1"`, and the caret
+/// below) is left out: its place is named, and on one line the caret points nowhere. The rest as [`printable`].
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+    let is_shown = |part: &str| {
+        part.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == ' ').starts_with("| ")
+    };
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty() && !is_shown(part)) {
         if !line.is_empty() {
             line += if line.ends_with(':') { " " } else { "; " };
         }
@@ -138,6 +142,8 @@ mod tests {
             ("plain", "plain"),
             ("/etc/a.conf:14:12: wrong\n  write it right\n", "/etc/a.conf:14:12: wrong; write it right"),
             ("not taken over:\n/etc/a.conf:1: no\n\nmend it", "not taken over: /etc/a.conf:1: no; mend it"),
+            ("a.conf:14:3: wrong\n  14 | a = 1\n     |   ^\n  write 2", "a.conf:14:3: wrong; write 2"),
+            ("iptables | sh", "iptables | sh"),
             ("\n\r\n", ""),
             ("a\rb\u{1b}[2J\n\\n", "a\\rb\\u{1b}[2J; \\n"),
         ] {
