@@ -63,8 +63,8 @@ pub enum Done {
 pub enum Standing {
     /// Everything is done, or (with a reason) as much as will ever be, and it is shut out.
     InForce(Option<String>),
-    /// Something failed; the ledger asks again.
-    Again(String),
+    /// Something failed, as its step says; the ledger asks again.
+    Again,
     /// It was in force before and is so again: somebody had emptied our set, and that is no news of this source.
     Restored,
     /// Nothing shuts it out, and that is not tried again by itself.
@@ -240,7 +240,10 @@ impl Errands {
                 }
                 let effects = self.effects.get(&prefix).cloned().unwrap_or_default();
                 let responses = self.responses.about(protocol, prefix.address(), port);
-                let left = responses.into_iter().filter(|own| !own.is_done(&effects, &self.boot)).collect();
+                // It holds since before the first try, which has told so.
+                let is_told = |own: &Response| *own == Response::Set && self.failures.contains_key(&prefix);
+                let is_left = |own: &Response| !own.is_done(&effects, &self.boot) && !is_told(own);
+                let left = responses.into_iter().filter(is_left).collect();
                 let (hosts_deny, limits) = (Arc::clone(&self.hosts_deny), self.limits);
                 let (set, boot) = (self.set.clone(), self.boot.clone());
                 self.running.spawn(async move {
@@ -285,7 +288,7 @@ impl Errands {
         let failures = self.failures.entry(prefix).or_default();
         *failures += 1;
         if *failures < TRIES {
-            return Standing::Again(why);
+            return Standing::Again;
         }
         self.failures.remove(&prefix);
         let effects = self.effects.get(&prefix).cloned().unwrap_or_default();

@@ -54,7 +54,7 @@ pub enum Order {
     Saved(Vec<Change>, bool),
     /// A new configuration; a persona's has responses.
     Configure(Box<Settings>, Option<Box<Responses>>),
-    /// How the responses to an event of this source ended.
+    /// How the responses to an event of this source ended; why they failed, or nothing if that has been told.
     Answered(Prefix, Result<(), String>),
     /// The responses failed too often.
     GiveUp(Prefix),

@@ -101,6 +101,8 @@ impl Journal {
             Told::Seen(What::Unban { prefix, why, .. }) if *why != Ending::GivenUp => {
                 self.forget(&BTreeSet::from([prefix.address()]), now);
             }
+            // A response's own step has told it.
+            Told::Seen(What::Fault(Fault::NotEnforced { answer, .. })) if answer.is_empty() => {}
             Told::Seen(What::Fault(Fault::NotEnforced { answer, .. })) => {
                 self.fault(&format!("a block is not in force: {answer}"), "", now);
             }

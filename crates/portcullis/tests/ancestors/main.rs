@@ -10,6 +10,7 @@ mod cases;
 mod changing;
 mod dice;
 mod differences;
+mod ends_of_blocks;
 mod failing;
 mod load;
 mod names;

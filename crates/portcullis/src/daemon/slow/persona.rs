@@ -62,7 +62,8 @@ impl Slow {
                     }
                 }
                 match standing {
-                    Standing::Again(why) => self.give(Order::Answered(prefix, Err(why))),
+                    // Its steps have told why, and our set may hold all the same.
+                    Standing::Again => self.give(Order::Answered(prefix, Err(String::new()))),
                     Standing::InForce(remark) => {
                         self.give(Order::Answered(prefix, Ok(())));
                         self.settled(source, protocol, port, Settled::Blocked);
