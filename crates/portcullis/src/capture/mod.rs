@@ -18,7 +18,7 @@ use listen::{Listener, Listening};
 /// How the running program sees.
 pub enum Eyes {
     /// Every packet that could be a probe.
-    Ring(Ring),
+    Ring(Box<Ring>),
     /// Finished connections and datagrams only.
     Listen(Box<Listener>),
 }
@@ -74,7 +74,7 @@ impl Eyes {
             EngineChoice::Auto | EngineChoice::Ring => {
                 let options = RingOptions { mebibytes: config.watch.ring_mib, ..RingOptions::default() };
                 match Ring::open(&options, &Program::compile(filter)) {
-                    Ok(ring) => Ok(Eyes::Ring(ring)),
+                    Ok(ring) => Ok(Eyes::Ring(Box::new(ring))),
                     Err(RingError::NotPermitted(_)) => Err(EyesError::NotPermitted),
                     Err(error) => Err(EyesError::Ring(error)),
                 }

@@ -47,7 +47,7 @@ pub enum Order {
     /// An operator's command that concerns the engine.
     Command(Command, oneshot::Sender<Answer>),
     /// The host looks like this now.
-    Surround(Surroundings, FilterSpec),
+    Surround(Surroundings, Box<FilterSpec>),
     /// What the kernel held when a listing was begun.
     Compare(Mono, nftables::Held),
     /// The store has (or has not) kept these.
@@ -343,7 +343,7 @@ impl Guard {
             Order::Surround(surroundings, filter) => {
                 self.engine.surround(now, surroundings);
                 let muted_udp = std::mem::take(&mut self.filter.muted_udp);
-                self.filter = FilterSpec { muted_udp, ..filter };
+                self.filter = FilterSpec { muted_udp, ..*filter };
                 self.set_filter();
             }
             Order::Compare(listed, held) => {

@@ -270,7 +270,7 @@ impl Slow {
         match surroundings::look(&self.plan.config) {
             Ok(look) if look == self.look => {}
             Ok(look) => {
-                self.give(Order::Surround(look.surroundings.clone(), look.filter.clone()));
+                self.give(Order::Surround(look.surroundings.clone(), Box::new(look.filter.clone())));
                 self.look = look;
                 let refresh = |own: &Persona| own.refresh_ignore_file(&self.look.surroundings);
                 for fault in self.plan.persona.as_ref().map(refresh).unwrap_or_default() {
@@ -388,7 +388,7 @@ impl Slow {
         if let (Some(errands), Some(persona)) = (&mut self.errands, &plan.persona) {
             errands.set_responses(persona.responses.clone());
         }
-        self.give(Order::Surround(look.surroundings.clone(), look.filter.clone()));
+        self.give(Order::Surround(look.surroundings.clone(), Box::new(look.filter.clone())));
         let (access, complaints) = Access::of(&plan.config.control);
         self.access.send_replace(access);
         for complaint in complaints {
