@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod configuration;
 pub mod control;
+pub mod doors;
 pub mod engine;
 pub mod kernel;
 pub mod spa;

@@ -351,6 +351,8 @@ pub struct Scan {
     pub targets: usize,
     /// The distinct ports, sorted; cut at [`crate::scan::incidents::PORTS_KEPT`].
     pub ports: Vec<u16>,
+    /// Steps of doors that were among them, sorted; their ports are not told.
+    pub steps: Vec<(Name, u8)>,
     /// How many probes counted.
     pub probes: u64,
     /// The first of them.

@@ -43,17 +43,18 @@ fn tell_evidence(scan: &Scan, kinds: &str) -> String {
     let protocols: Vec<&str> = scan.protocols.iter().map(|&protocol| protocol_words(protocol)).collect();
     let addresses = if scan.targets > 1 { format!(" of {} addresses", scan.targets) } else { String::new() };
     let (probes, time) = (plural(scan.probes, "probe", "probes"), seconds(scan.last.since(scan.first)));
-    if scan.ports.is_empty() {
+    let ports = scan.ports.len() + scan.steps.len();
+    if ports == 0 {
         return format!("{} {kinds}{probes} to ports out of sight{addresses} in {time}", scan.probes);
     }
     format!(
         "{} {kinds}{probes} to {}{} {}{} {}{addresses} in {time}",
         scan.probes,
         if scan.ports.len() < PORTS_KEPT { "" } else { "at least " },
-        scan.ports.len(),
+        ports,
         if closed { "closed " } else { "" },
         and(&protocols),
-        plural(scan.ports.len() as u64, "port", "ports"),
+        plural(ports as u64, "port", "ports"),
     )
 }
 

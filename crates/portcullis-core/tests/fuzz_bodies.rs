@@ -1,6 +1,8 @@
 //! The fuzz targets' bodies as property tests: on arbitrary bytes, and on packets with some bytes changed, which
 //! get much farther.
 
+#[path = "../../../fuzz/src/doors.rs"]
+mod doors;
 #[path = "../../../fuzz/src/engine.rs"]
 mod engine;
 #[path = "../../../fuzz/src/wire.rs"]
@@ -56,7 +58,34 @@ fn frames() -> impl Strategy<Value = (u8, Vec<Vec<u8>>)> {
     })
 }
 
+/// Knocks at the few ports of the fuzz body's doors, from two sources, by TCP with any flags or UDP.
+fn knocks() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let knock =
+        (any::<bool>(), 1..6_u16, select(vec![2_u8, 2, 2, 0x12, 0x10, 4, 1]), any::<bool>(), 0..4_u32);
+    prop::collection::vec(knock, 1..60).prop_map(|knocks| {
+        let one = |(is_first, port, flags, is_tcp, sequence): (bool, u16, u8, bool, u32)| {
+            let source = if is_first { "198.51.100.1" } else { "198.51.100.2" };
+            if is_tcp {
+                build::ip(source, "192.0.2.2", build::tcp(9, port, flags).sequence(sequence)).bytes()
+            } else {
+                build::ip(source, "192.0.2.2", build::udp(9, port, &[0])).bytes()
+            }
+        };
+        knocks.into_iter().map(one).collect()
+    })
+}
+
 proptest! {
+    #[test]
+    fn whatever_knocks_come_openings_end(knocks in knocks(), how in any::<[u8; 60]>()) {
+        let mut input = Vec::new();
+        for (frame, how) in knocks.iter().zip(how) {
+            input.extend([how, frame.len() as u8]);
+            input.extend(frame);
+        }
+        doors::doors_frames(&input);
+    }
+
     #[test]
     fn arbitrary_bytes_do_no_harm(input in prop::collection::vec(any::<u8>(), 0..2000)) {
         fuzz_bodies::wire_decode(&input);
@@ -71,6 +100,7 @@ proptest! {
             input.extend(frame);
         }
         engine::engine_frames(&input);
+        doors::doors_frames(&input);
     }
 
     #[test]

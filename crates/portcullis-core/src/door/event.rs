@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::spa::refusal::Refusal;
 use super::{Name, Opening, User};
 use crate::time::Wall;
 
@@ -110,6 +111,8 @@ pub enum Closing {
     Removed,
     /// There were too many, and it was the next to end anyway.
     Evicted,
+    /// Its source went on to touch so many ports that the knock was none, but the beginning of a scan.
+    Scan,
 }
 
 impl Closing {
@@ -122,6 +125,7 @@ impl Closing {
             Closing::Operator => "by hand",
             Closing::Removed => "not configured any more",
             Closing::Evicted => "too many openings",
+            Closing::Scan => "its source goes on to scan",
         }
     }
 }
@@ -178,18 +182,14 @@ pub enum Why {
     BeforeStart,
     /// Nobody's key makes it right, or it was changed on its way.
     NotAuthentic,
-    /// It is no message of the format.
-    Malformed,
+    /// It is a single packet, refused for this reason.
+    Spa(Refusal),
     /// It asks for what this door does not give.
     NotOffered,
     /// It asks for an address that is nobody's to be let in.
     Address,
     /// It comes from, or is for, an address that is no guest of this door.
     NotAGuest,
-    /// It names a private address, and came from another: it was changed by NAT on its way.
-    Nat,
-    /// Opening it would have taken more than [`super::openings::CAPACITY`] openings.
-    Full,
 }
 
 impl Why {
@@ -211,12 +211,10 @@ impl Why {
             Why::Replayed => "has been used before",
             Why::BeforeStart => "may have been used before the program started",
             Why::NotAuthentic => "was made with another key, or changed on its way",
-            Why::Malformed => "is no message of the format",
+            Why::Spa(refusal) => refusal.words(),
             Why::NotOffered => "asked for what this door does not give",
             Why::Address => "asked for an address that can't be let in",
             Why::NotAGuest => "was for an address that is no guest of this door",
-            Why::Nat => "names a private address, and came from another: NAT has changed it",
-            Why::Full => "came when too many openings were in force",
         }
     }
 }

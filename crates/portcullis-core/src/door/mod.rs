@@ -5,12 +5,19 @@
 //! the sequences that are used once), [`rotating`] (a sequence made of a secret and the time), and one datagram in
 //! fwknop's format ([`spa`]).
 
+pub(crate) mod attempts;
 pub mod event;
+mod guessing;
+pub(crate) mod hearing;
 pub mod openings;
 pub mod rotating;
 pub mod secret;
 pub mod sequence;
 pub mod spa;
+mod touched;
+pub(crate) mod traces;
+mod turns;
+pub(crate) mod ways;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{PortSet, Prefix, Protocol};
+pub use attempts::Mark;
 pub use event::{By, Closing, Event, Trace, Why};
 pub use openings::{Change, Opening, OpeningState};
 pub use rotating::Rotating;
@@ -187,7 +195,7 @@ pub enum Lock {
 }
 
 /// A lock that is opened by one datagram in fwknop's format.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct SpaLock {
     /// Who may knock, with which keys, and what he may ask for; at most [`spa::USERS_MAXIMUM`]. The ports must be among
     /// those that the door opens: it opens all of them.
@@ -203,14 +211,6 @@ impl fmt::Debug for SpaLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let users: Vec<&str> = self.users.iter().map(|user| user.name.as_str()).collect();
         f.debug_struct("SpaLock").field("users", &users).field("window", &self.window).finish_non_exhaustive()
-    }
-}
-
-impl PartialEq for SpaLock {
-    /// Never: keys of users are not compared, so that each new configuration counts as another one. What was seen is
-    /// carried over by the door's name.
-    fn eq(&self, _: &SpaLock) -> bool {
-        false
     }
 }
 

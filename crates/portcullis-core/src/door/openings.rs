@@ -130,6 +130,10 @@ impl Openings {
             .map(|((_, address), _)| *address)
     }
 
+    pub(crate) fn has_address(&self, address: IpAddr) -> bool {
+        self.open.keys().any(|(_, own)| *own == address)
+    }
+
     pub(crate) fn all(&self, now: Now) -> Vec<Opening> {
         self.open.iter().map(|(place, entry)| entry.opening(now, *place)).collect()
     }

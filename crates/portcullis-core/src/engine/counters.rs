@@ -32,6 +32,13 @@ pub struct Counters {
     pub scans: u64,
     /// Probes counted.
     pub probes: u64,
+    /// Packets that are steps of a knock under way, or were of one that has opened its door. When a knock fails they count
+    /// as what they are, and no more here.
+    pub knocks: u64,
+    /// Knocks and traces that were not told of, since there were too many.
+    pub knocks_not_told: u64,
+    /// Pardons that found no room among what is allowed by hand.
+    pub pardons_left_out: u64,
     /// Openings that were shut before their time, since there were too many.
     pub openings_evicted: u64,
 }

@@ -1,10 +1,16 @@
 //! Doors in the engine: openings, past policy and on their way out; what an operator may ask of doors.
 
+use super::knocks::{Right, SpaOutcome};
 use super::*;
+use crate::door::hearing::Hearing;
 use crate::door::openings::{Openings, Wish};
+use crate::door::spa::{self, Spa};
+use crate::door::traces::Traces;
 use crate::door::{
-    By, Change, Closing, Door, DoorId, Event, Mode as DoorMode, Name, Opening, OpeningState, Settings, User,
+    By, Change, Closing, Door, DoorId, Event, Lock, Mode as DoorMode, Name, Opening, OpeningState, Reach,
+    Sequence, Settings, Spending, User,
 };
+use crate::time::Wall;
 
 /// Why a door was not opened by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +35,97 @@ pub(super) struct Request {
     pub(super) user: Option<User>,
 }
 
+/// Right knocks whose door waits for the disk.
+pub(super) struct Pending {
+    pub(super) name: Name,
+    pub(super) which: Spending,
+    /// The one-time sequence.
+    pub(super) sequence: Option<Sequence>,
+    pub(super) right: Right,
+}
+
 /// What the engine keeps of doors.
 pub(super) struct Doors {
     pub(super) settings: Settings,
     pub(super) openings: Openings,
+    pub(super) hearing: Hearing,
+    pub(super) traces: Traces,
+    pub(super) spas: Vec<(DoorId, Spa)>,
+    pub(super) spa_outcomes: Vec<SpaOutcome>,
+    pub(super) pending: Vec<Pending>,
+    /// One-time sequences that were used and are not known to be struck from their file: a reload may find them there.
+    pub(super) struck: Vec<(Name, Sequence)>,
+    /// Who is allowed by hand only because a door is open to him.
+    pub(super) pardoned: BTreeSet<IpAddr>,
+    /// How far the mark on the disk reaches.
+    covered: Wall,
 }
 
 impl Doors {
-    pub(super) fn new(settings: Settings) -> Doors {
-        Doors { settings, openings: Openings::default() }
+    pub(super) fn new(settings: Settings, secret: Secret) -> Doors {
+        let mut doors = Doors {
+            openings: Openings::default(),
+            hearing: Hearing::new(&settings, secret),
+            traces: Traces::default(),
+            spas: Vec::new(),
+            spa_outcomes: Vec::new(),
+            pending: Vec::new(),
+            struck: Vec::new(),
+            pardoned: BTreeSet::new(),
+            covered: Wall::default(),
+            settings,
+        };
+        doors.spas = doors.make_spas(&[]);
+        doors
+    }
+
+    pub(super) fn are_none(&self) -> bool {
+        self.settings.doors.is_empty()
+    }
+
+    pub(super) fn name(&self, id: DoorId) -> Option<Name> {
+        self.door(id).map(|door| door.name.clone())
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Mono> {
+        self.openings.next_timeout().into_iter().chain(self.hearing.next_timeout()).min()
+    }
+
+    pub(super) fn refuse_before(&mut self, floor: Wall) {
+        self.hearing.refuse_before(floor);
+        for (_, spa) in &mut self.spas {
+            spa.refuse_before(floor);
+        }
+    }
+
+    pub(super) fn cover(&mut self, mark: Wall) {
+        self.covered = mark;
+        for (_, spa) in &mut self.spas {
+            spa.covered_until(mark);
+        }
+    }
+
+    pub(super) fn spa_user(&self, id: DoorId, place: usize) -> Option<User> {
+        let (_, spa) = self.spas.iter().find(|(own, _)| *own == id)?;
+        spa.users().get(place).map(|user| User(user.name.as_str().into()))
+    }
+
+    /// The locks of the kind `spa`, which remember what those of the same name `before` have seen.
+    fn make_spas(&self, before: &[(Name, Spa)]) -> Vec<(DoorId, Spa)> {
+        let mut spas = Vec::new();
+        for (door, id) in self.settings.doors.iter().take(crate::door::DOORS).zip(0..) {
+            let Lock::Spa(lock) = &door.lock else { continue };
+            // The configuration has shown all faults; a lock with one opens to nobody.
+            let Ok(mut spa) = Spa::new(lock.users.clone(), lock.window) else { continue };
+            if let Some((_, before)) = before.iter().find(|(name, _)| *name == door.name) {
+                spa.refuse_before(before.floor());
+                spa.restore(before.entries());
+            }
+            spa.refuse_before(self.hearing.floor());
+            spa.covered_until(self.covered);
+            spas.push((DoorId(id), spa));
+        }
+        spas
     }
 
     pub(super) fn door(&self, id: DoorId) -> Option<&Door> {
@@ -140,7 +228,7 @@ impl Engine {
 
     /// Up to `limit` changes of openings that the store lacks.
     pub fn opening_changes(&mut self, now: Now, limit: usize) -> Vec<Change> {
-        let Doors { settings, openings } = &mut self.doors;
+        let Doors { settings, openings, .. } = &mut self.doors;
         let doors = &settings.doors;
         openings.changes(now, limit, |name| {
             let all = doors.iter().zip(0..).filter(|(door, _)| door.name == *name);
@@ -212,7 +300,20 @@ impl Engine {
         let place = if why == Closing::Removed { DoorId::GONE } else { door };
         self.actions.push_back(Action::Shut { door: place, name: opening.name.clone(), address, left });
         self.tell_of(now, door, Event::Closed { opening: opening.clone(), why, left });
+        self.end_pardon(now, address);
         Some(opening)
+    }
+
+    /// Shuts what a guest's knock to close is about.
+    pub(super) fn shut_by_knock(&mut self, now: Now, door: DoorId, address: IpAddr) {
+        let reach = self.doors.door(door).map(|door| door.reach);
+        let meant: Vec<IpAddr> = match reach {
+            Some(Reach::Everyone) => self.doors.openings.of(door).collect(),
+            _ => vec![address],
+        };
+        for address in meant {
+            self.shut(now, door, address, Closing::Knock);
+        }
     }
 
     /// What is due of openings: renewed while a session lasts, shut, tried again.
@@ -267,7 +368,33 @@ impl Engine {
             }
         }
         self.doors.openings.renumber(|old| places.get(usize::from(old.0)).copied().flatten());
+        let before = std::mem::take(&mut self.doors.spas).into_iter();
+        let before: Vec<(Name, Spa)> =
+            before.filter_map(|(id, spa)| Some((self.doors.name(id)?, spa))).collect();
         self.doors.settings = settings;
+        self.doors.hearing.reconfigure(&self.doors.settings, &self.doors.struck);
+        self.doors.spas = self.doors.make_spas(&before);
+    }
+
+    /// What single packets have been seen since this was asked last, by door: for the store, so that they open nothing
+    /// after a restart either.
+    pub fn seen_packets(&mut self) -> Vec<(Name, spa::replay::Entry)> {
+        let doors = &self.doors.settings.doors;
+        let mut seen = Vec::new();
+        for (id, spa) in &mut self.doors.spas {
+            let Some(door) = doors.get(usize::from(id.0)) else { continue };
+            seen.extend(spa.take_unsaved().into_iter().map(|entry| (door.name.clone(), entry)));
+        }
+        seen
+    }
+
+    /// Gives back what the store kept of single packets; call before the first packet.
+    pub fn restore_seen_packets(&mut self, entries: &[(Name, spa::replay::Entry)]) {
+        let doors = &self.doors.settings.doors;
+        for (id, spa) in &mut self.doors.spas {
+            let Some(door) = doors.get(usize::from(id.0)) else { continue };
+            spa.restore(entries.iter().filter(|(name, _)| *name == door.name).map(|(_, entry)| *entry));
+        }
     }
 
     pub(super) fn tell_of(&mut self, now: Now, door: DoorId, event: Event) {

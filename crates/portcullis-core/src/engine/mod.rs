@@ -7,6 +7,7 @@
 
 mod counters;
 pub mod doors;
+mod knocks;
 pub mod operator;
 mod owed;
 pub mod singly;
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 pub use counters::Counters;
 
-use crate::door;
+use crate::door::hearing::Heard;
+use crate::door::{self, Mark};
 use crate::event::{
     Action, Allowance, Ban, BanState, Cause, Decision, Ending, Fate, Fault, Id, Kind, Mode, Protection,
     Record, What,
@@ -153,7 +155,7 @@ impl Engine {
             allowance_ends: None,
             observed: BTreeSet::new(),
             owed: owed::Owed::default(),
-            doors: doors::Doors::new(std::mem::take(&mut settings.doors)),
+            doors: doors::Doors::new(std::mem::take(&mut settings.doors), secret),
             actions: VecDeque::new(),
             counters: Counters::default(),
             settings,
@@ -174,7 +176,7 @@ impl Engine {
             self.answers.next_timeout(),
             self.incidents.next_timeout(),
             self.owed.next_timeout(),
-            self.doors.openings.next_timeout(),
+            self.doors.next_timeout(),
             self.allowance_ends,
         ];
         timeouts.into_iter().flatten().min()
@@ -183,11 +185,21 @@ impl Engine {
     /// One packet, as it was captured on `interface` (0 for a capture).
     pub fn frame(&mut self, now: Now, frame: Frame<'_>, interface: u32, host: &mut dyn Host) {
         self.counters.packets += 1;
-        if self.policy.surroundings().trusted.contains(&interface) {
+        let is_trusted = self.policy.surroundings().trusted.contains(&interface);
+        if is_trusted && self.doors.are_none() {
             self.counters.trusted += 1;
             return;
         }
         let Ok(packet) = self.decoder.decode(now.mono, frame) else { return };
+        let mut heard = Heard::default();
+        if self.view == View::Live && !self.doors.are_none() {
+            heard = self.doors.hear_packet(now, &packet, interface, &self.policy, host);
+        }
+        if is_trusted {
+            self.counters.trusted += 1;
+            self.settle_doors(now, host);
+            return;
+        }
         if self.view == View::Capture {
             self.answers.learn(&packet);
         }
@@ -197,16 +209,29 @@ impl Engine {
             self.settle(now, host);
         }
         match contact {
+            Some(_) if heard.is_excused => self.counters.knocks += 1,
             Some(contact) => {
-                self.contact(now, contact, host);
+                self.contact_marked(now, contact, heard.mark, host);
             }
             None => self.counters.no_contact += 1,
         }
+        self.settle_doors(now, host);
     }
 
     /// One contact: from a packet, or from a socket that listened for it. Says what became of it where contacts are
     /// judged one by one ([`singly`]), and it was a probe.
     pub fn contact(&mut self, now: Now, contact: Contact, host: &mut dyn Host) -> Option<Fate> {
+        self.contact_marked(now, contact, None, host)
+    }
+
+    /// The same, of a contact that may be a step of a door.
+    fn contact_marked(
+        &mut self,
+        now: Now,
+        contact: Contact,
+        mark: Option<Mark>,
+        host: &mut dyn Host,
+    ) -> Option<Fate> {
         if self.is_counted_without_judging(&contact) {
             return None;
         }
@@ -214,7 +239,7 @@ impl Engine {
             self.counters.late_answers += 1;
             return None;
         };
-        let probe = Probe { contact, at: now, weight };
+        let probe = Probe { contact, at: now, weight, mark };
         if contact.is_proved_by_flags() && self.singly.is_none() {
             self.count(probe, host);
             return None;
@@ -282,6 +307,7 @@ impl Engine {
             self.record(now, What::Scan(scan));
         }
         self.end_allowances(now);
+        self.tick_knocks(now, host);
         self.tick_openings(now, host);
     }
 
@@ -419,7 +445,7 @@ impl Engine {
             let Some(weight) = classify::weight(&settled.contact, ephemeral) else { continue };
             let is_silence_telling = settled.is_refused || self.answers.has_two_ways();
             let weight = if is_silence_telling { weight } else { weight.max(Weight::Unanswered) };
-            self.count(Probe { contact: settled.contact, at: settled.at, weight }, host);
+            self.count(Probe { contact: settled.contact, at: settled.at, weight, mark: None }, host);
         }
     }
 
@@ -436,7 +462,8 @@ impl Engine {
             Some(Decision::Block) => false,
         };
         if is_decided {
-            self.incidents.add(&probe);
+            let doors = &self.doors;
+            self.incidents.add(&probe, &|door| doors.name(door));
             return;
         }
         // His ban (or what protected him) is over, and he has not stopped: that is a new scan.
@@ -460,7 +487,10 @@ impl Engine {
         let decision = match (self.policy.block(prefix, term), self.settings.mode) {
             (Err(protected), _) => Decision::Protected(protected.why),
             (Ok(block), Mode::Enforce) => {
-                let whole = sum_up(id, prefix, &evidence, Decision::Block, Some(term));
+                let whole = {
+                    let doors = &self.doors;
+                    sum_up(id, prefix, &evidence, Decision::Block, Some(term), &|door| doors.name(door))
+                };
                 let why = whole.as_ref().map(words::evidence_with_kinds).unwrap_or_default();
                 self.block(now, block, Cause::Scan { id, why });
                 Decision::Block
@@ -476,7 +506,9 @@ impl Engine {
                 self.observed.insert(member);
             }
             let ban = (!matches!(decision, Decision::Protected(_))).then_some(term);
-            for scan in self.incidents.begin(id, prefix, &own, decision, ban) {
+            let doors = &self.doors;
+            let names = |door| doors.name(door);
+            for scan in self.incidents.begin(id, prefix, &own, decision, ban, &names) {
                 self.record(now, What::Scan(scan));
             }
         }

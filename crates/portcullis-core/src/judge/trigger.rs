@@ -188,6 +188,7 @@ mod tests {
             },
             at: Now::default().later(Duration::from_millis(at_ms)),
             weight: Weight::Firm,
+            mark: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::door::{DoorId, Name};
 use crate::event::{Decision, Id, Kind, Scan, Shape};
 use crate::net::{Prefix, Protocol};
 use crate::scan::Probe;
@@ -15,6 +16,9 @@ pub const PORTS_KEPT: usize = 1024;
 /// Own addresses kept of one scan.
 const TARGETS_KEPT: usize = 256;
 
+/// What the door at a place is called.
+pub type Names<'a> = &'a dyn Fn(DoorId) -> Option<Name>;
+
 /// One source that was found scanning.
 struct Incident {
     id: Id,
@@ -23,6 +27,7 @@ struct Incident {
     kinds: BTreeSet<Kind>,
     targets: BTreeSet<IpAddr>,
     ports: BTreeSet<u16>,
+    steps: BTreeSet<(Name, u8)>,
     probes: u64,
     first: Now,
     last: Now,
@@ -58,9 +63,9 @@ impl Incidents {
     }
 
     /// Adds a probe to the scan of its source, if there is one.
-    pub fn add(&mut self, probe: &Probe) {
+    pub fn add(&mut self, probe: &Probe, names: Names<'_>) {
         if let Some(incident) = self.open.get_mut(&probe.contact.source) {
-            incident.add(probe);
+            incident.add(probe, names);
         }
     }
 
@@ -81,6 +86,7 @@ impl Incidents {
         evidence: &[Probe],
         decision: Decision,
         ban: Option<Option<Duration>>,
+        names: Names<'_>,
     ) -> Vec<Scan> {
         let Some(first) = evidence.first() else { return Vec::new() };
         let source = first.contact.source;
@@ -91,7 +97,7 @@ impl Incidents {
         {
             reports.extend(self.end(oldest));
         }
-        let mut incident = Incident::new(id, prefix, first, evidence, decision, ban);
+        let mut incident = Incident::new(id, prefix, first, evidence, decision, ban, names);
         incident.reported = incident.probes;
         reports.push(incident.scan(source, false));
         incident.ordered = incident.last.mono;
@@ -170,9 +176,10 @@ pub fn sum_up(
     evidence: &[Probe],
     decision: Decision,
     ban: Option<Option<Duration>>,
+    names: Names<'_>,
 ) -> Option<Scan> {
     let first = evidence.first()?;
-    let incident = Incident::new(id, prefix, first, evidence, decision, ban);
+    let incident = Incident::new(id, prefix, first, evidence, decision, ban, names);
     Some(incident.scan(first.contact.source, false))
 }
 
@@ -184,6 +191,7 @@ impl Incident {
         evidence: &[Probe],
         decision: Decision,
         ban: Option<Option<Duration>>,
+        names: Names<'_>,
     ) -> Incident {
         let mut incident = Incident {
             id,
@@ -192,6 +200,7 @@ impl Incident {
             kinds: BTreeSet::new(),
             targets: BTreeSet::new(),
             ports: BTreeSet::new(),
+            steps: BTreeSet::new(),
             probes: 0,
             first: first.at,
             last: first.at,
@@ -201,12 +210,12 @@ impl Incident {
             ordered: first.at.mono,
         };
         for probe in evidence {
-            incident.add(probe);
+            incident.add(probe, names);
         }
         incident
     }
 
-    fn add(&mut self, probe: &Probe) {
+    fn add(&mut self, probe: &Probe, names: Names<'_>) {
         let contact = &probe.contact;
         self.kinds.insert(contact.kind);
         if self.targets.len() < TARGETS_KEPT {
@@ -214,8 +223,16 @@ impl Incident {
         }
         if contact.kind != Kind::Hidden {
             self.protocols.insert(contact.target.protocol);
-            if self.ports.len() < PORTS_KEPT {
-                self.ports.insert(contact.target.port);
+            match probe.mark.map(|mark| (names(mark.door), mark.step)) {
+                Some((Some(door), step)) if self.steps.len() < PORTS_KEPT => {
+                    self.steps.insert((door, step));
+                }
+                // Of a door that is gone, or one step too many: its port is nobody's business all the same.
+                Some(_) => {}
+                None if self.ports.len() < PORTS_KEPT => {
+                    self.ports.insert(contact.target.port);
+                }
+                None => {}
             }
         }
         self.probes += 1;
@@ -237,6 +254,7 @@ impl Incident {
             shape,
             targets: self.targets.len(),
             ports: self.ports.iter().copied().collect(),
+            steps: self.steps.iter().cloned().collect(),
             probes: self.probes,
             first: self.first.wall,
             last: self.last.wall,
@@ -269,13 +287,14 @@ mod tests {
             },
             at: Now::default().later(Duration::from_secs(at)),
             weight: Weight::Firm,
+            mark: None,
         }
     }
 
     fn begin(incidents: &mut Incidents, source: &str, at: u64) -> Vec<IpAddr> {
         let probe = probe(source, at);
         let prefix = Prefix::single(probe.contact.source);
-        let told = incidents.begin(Id(1), prefix, &[probe], Decision::Observe, None);
+        let told = incidents.begin(Id(1), prefix, &[probe], Decision::Observe, None, &|_| None);
         told.iter().filter(|scan| scan.is_ended).map(|scan| scan.source).collect()
     }
 
@@ -285,8 +304,8 @@ mod tests {
         let mut incidents = Incidents::new(2, Some(Duration::from_secs(60)));
         begin(&mut incidents, early, 0);
         begin(&mut incidents, middle, 10);
-        incidents.add(&probe(middle, 20));
-        incidents.add(&probe(early, 30));
+        incidents.add(&probe(middle, 20), &|_| None);
+        incidents.add(&probe(early, 30), &|_| None);
         let expected: Vec<IpAddr> = vec![middle.parse().unwrap()];
         assert_eq!(begin(&mut incidents, late, 40), expected);
         let second = |second| Mono::default() + Duration::from_secs(second);

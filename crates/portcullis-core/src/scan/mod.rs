@@ -10,6 +10,7 @@ pub mod sources;
 
 use std::net::IpAddr;
 
+use crate::door::Mark;
 use crate::event::Kind;
 use crate::net::Endpoint;
 use crate::time::Now;
@@ -66,4 +67,6 @@ pub struct Probe {
     pub at: Now,
     /// How much it proves.
     pub weight: Weight,
+    /// The door's step that it was, or could have been: no record shows its port.
+    pub mark: Option<Mark>,
 }

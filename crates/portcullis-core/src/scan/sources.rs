@@ -68,6 +68,17 @@ impl<M: Memory> Sources<M> {
 
     /// What is remembered of `prefix`, begun by `begin` if nothing is; makes room at need.
     pub fn remember(&mut self, now: Mono, prefix: Prefix, begin: impl FnOnce() -> M) -> &mut M {
+        self.remember_telling(now, prefix, begin).0
+    }
+
+    /// The same, and who had to make room.
+    pub fn remember_telling(
+        &mut self,
+        now: Mono,
+        prefix: Prefix,
+        begin: impl FnOnce() -> M,
+    ) -> (&mut M, Option<(Prefix, M)>) {
+        let mut evicted = None;
         let bucket = self.bucket(&prefix);
         let bucket = &mut self.buckets[bucket];
         let place = match bucket.iter().position(|(own, _)| *own == prefix) {
@@ -83,12 +94,18 @@ impl<M: Memory> Sources<M> {
                 let least = (0..WAYS)
                     .min_by_key(|&place| (bucket[place].1.suspicion(now), bucket[place].1.last()))
                     .unwrap_or(0);
-                bucket[least] = (prefix, begin());
+                evicted = Some(std::mem::replace(&mut bucket[least], (prefix, begin())));
                 self.evicted += 1;
                 least
             }
         };
-        &mut bucket[place].1
+        (&mut bucket[place].1, evicted)
+    }
+
+    /// What is remembered of `prefix`, to be changed.
+    pub fn get_mut(&mut self, prefix: &Prefix) -> Option<&mut M> {
+        let bucket = self.bucket(prefix);
+        self.buckets[bucket].iter_mut().find(|(own, _)| own == prefix).map(|(_, memory)| memory)
     }
 
     /// Forgets `prefix` and hands out what was remembered of it.

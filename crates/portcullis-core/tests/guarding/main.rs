@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a story fails where it stands")]
 
 mod doors;
+mod knocks;
 mod singly;
 mod story;
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portcullis_core::door::DoorId;
+use portcullis_core::door::{DoorId, Spending};
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
 use portcullis_core::event::{Action, Kind, Mode, What};
 use portcullis_core::judge::trigger::{self, Rule};
@@ -58,6 +58,11 @@ pub struct Story {
     pub kernel: Vec<Prefix>,
     /// Which doors are open for whom.
     pub open: Vec<(DoorId, IpAddr)>,
+    /// Whether the disk strikes what is spent; `None`: it has not answered yet.
+    pub strikes: Option<bool>,
+    pub spending: Vec<(DoorId, Spending)>,
+    /// Makes fresh packets.
+    pub fresh: u32,
 }
 
 pub fn settings(mode: Mode) -> Settings {
@@ -107,6 +112,9 @@ impl Story {
             kernel_agrees: true,
             kernel: Vec::new(),
             open: Vec::new(),
+            strikes: Some(true),
+            spending: Vec::new(),
+            fresh: 0,
         }
     }
 
@@ -196,7 +204,10 @@ impl Story {
                     }
                     self.door_answered(door, address);
                 }
-                Action::Spend { door, which, .. } => told.push(format!("spend {} {which:?}", door.0)),
+                Action::Spend { door, which, .. } => match self.strikes {
+                    Some(is_done) => self.engine.spent(self.now, door, which, is_done),
+                    None => self.spending.push((door, which)),
+                },
                 Action::Allow(_) => self.engine.allowed(self.now, self.kernel_agrees),
                 Action::Record(record) => told.push(words(&record.what)),
             }
@@ -210,7 +221,15 @@ fn words(what: &What) -> String {
         What::Scan(scan) => {
             let kinds: Vec<&str> = scan.kinds.iter().map(|kind| kind.name()).collect();
             let end = if scan.is_ended { " ended" } else { "" };
-            format!("scan{end} {} {} {:?} {:?}", scan.source, kinds.join("+"), scan.ports, scan.decision)
+            let steps: String =
+                scan.steps.iter().map(|(door, step)| format!(" + door {door} step {step}")).collect();
+            format!(
+                "scan{end} {} {} {:?}{steps} {:?}",
+                scan.source,
+                kinds.join("+"),
+                scan.ports,
+                scan.decision
+            )
         }
         What::Probe { contact, fate } => {
             let kind = contact.kind.name();

@@ -216,6 +216,9 @@ pub struct ScanFields {
     shape: &'static str,
     targets: usize,
     ports: Vec<u16>,
+    /// Steps of doors among them: `door ssh step 2`. Their ports are not told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<String>,
     probes: u64,
     first: String,
     last: String,
@@ -341,6 +344,7 @@ impl From<&Scan> for ScanFields {
             shape: scan.shape.name(),
             targets: scan.targets,
             ports: scan.ports.clone(),
+            steps: scan.steps.iter().map(|(door, step)| format!("door {door} step {step}")).collect(),
             probes: scan.probes,
             first: time(scan.first),
             last: time(scan.last),

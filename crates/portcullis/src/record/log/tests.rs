@@ -17,6 +17,7 @@ fn scan() -> Scan {
         shape: Shape::Vertical,
         targets: 1,
         ports: (22..36).collect(),
+        steps: vec![],
         probes: 14,
         first: Wall(TIME.0 - Duration::from_millis(400)),
         last: TIME,
@@ -71,6 +72,7 @@ fn a_line_says_what_who_evidence_consequence_and_how_to_undo_it() {
         kinds: vec![Kind::Syn, Kind::Fin, Kind::Udp],
         targets: 3,
         ports: vec![22],
+        steps: vec![],
         probes: 1,
         ban: Some(None),
         ..scan()

@@ -1,0 +1,639 @@
+//! Every packet is heard here: whether it is the next right step of an attempt of its source, a wrong one, or nothing
+//! to a door.
+//!
+//! The state is each source's own: whatever others send fails nobody's knock (with knockd 0.8 it did). An attempt ends
+//! when its time is over, not with the next packet. How packets are matched is told at [`super::Style`].
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attempts::{AT_ONCE, Attempt, Goal, Identity, Knocker, Mark, bit};
+use super::guessing::Guessing;
+use super::touched::{Port, Touched};
+use super::turns::{Good, Turn, Turns};
+use super::ways::{Leads, Way, Ways};
+use super::{Door, DoorId, Lock, Name, Sequence, Settings, User, Why};
+use crate::net::{Endpoint, Prefix};
+use crate::scan::Contact;
+use crate::scan::sources::{Secret, Sources};
+use crate::time::{Mono, Now, Wall};
+use crate::wire::TcpFlags;
+
+/// Sources that knock at once; about 40 MiB if all these places are taken by a flood.
+pub const SOURCES: usize = 131_072;
+
+/// For so long after a sequence has opened a door its source is watched: a scan that begins with the steps in their order
+/// is known for one only by what it touches next.
+const WATCHED: Duration = Duration::from_secs(10);
+
+/// One packet, as doors hear it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Knock {
+    pub(crate) source: IpAddr,
+    pub(crate) source_port: u16,
+    pub(crate) target: Endpoint,
+    /// None for a datagram.
+    pub(crate) flags: TcpFlags,
+    /// TCP's sequence number; `None` for a datagram, of which each is a new one.
+    pub(crate) sequence: Option<u32>,
+    /// Whether it is for an address of this host.
+    pub(crate) is_local: bool,
+    /// The contact that it makes.
+    pub(crate) contact: Option<Contact>,
+}
+
+impl Knock {
+    fn port(&self) -> Port {
+        (self.target.protocol, self.target.port)
+    }
+}
+
+/// What a packet was to the doors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// It is no probe, for now.
+    pub(crate) is_excused: bool,
+    /// A step of a door at which its source has an attempt: records must not show its port.
+    pub(crate) mark: Option<Mark>,
+}
+
+/// What came of it.
+pub(crate) enum Outcome {
+    /// A right step.
+    Step { door: DoorId, source: IpAddr, step: u8, of: u8 },
+    /// An attempt failed.
+    Failed {
+        door: DoorId,
+        source: IpAddr,
+        step: u8,
+        of: u8,
+        why: Why,
+        user: Option<User>,
+        clock: Option<i64>,
+    },
+    /// An attempt succeeded.
+    Right { door: DoorId, source: IpAddr, of: u8, leads: Leads, user: Option<User>, clock: Option<i64> },
+    /// What opened the door was the beginning of a scan.
+    Scan { door: DoorId, source: IpAddr, of: u8 },
+    /// A packet was no knock after all, and counts as what it is.
+    Probe { contact: Contact, at: Now, mark: Mark },
+}
+
+/// A right rotating sequence whose time step has not begun by our clock.
+struct Early {
+    at: Mono,
+    door: Name,
+    source: IpAddr,
+    turn: Arc<Turn>,
+}
+
+/// Everything that is kept of knocks.
+pub(crate) struct Hearing {
+    /// The doors' names, by place.
+    names: Vec<Name>,
+    ways: Ways,
+    turns: Vec<Turns>,
+    early: Vec<Early>,
+    knockers: Sources<Knocker>,
+    ends: BTreeSet<(Mono, IpAddr)>,
+    touched: Touched,
+    guessing: Guessing,
+    floor: Wall,
+    outcomes: VecDeque<Outcome>,
+}
+
+impl Hearing {
+    pub(crate) fn new(settings: &Settings, secret: Secret) -> Hearing {
+        let mut hearing = Hearing {
+            names: Vec::new(),
+            ways: Ways::default(),
+            turns: Vec::new(),
+            early: Vec::new(),
+            knockers: Sources::new(SOURCES, secret),
+            ends: BTreeSet::new(),
+            touched: Touched::new(secret),
+            guessing: Guessing::new(secret),
+            floor: Wall::default(),
+            outcomes: VecDeque::new(),
+        };
+        hearing.reconfigure(settings, &[]);
+        hearing
+    }
+
+    /// Other doors: attempts at those that stay as they are go on.
+    pub(crate) fn reconfigure(&mut self, settings: &Settings, struck: &[(Name, Sequence)]) {
+        self.names = settings.doors.iter().take(super::DOORS).map(|door| door.name.clone()).collect();
+        self.ways = Ways::new(settings, &self.ways, struck);
+        let before = std::mem::take(&mut self.turns);
+        for (door, id) in settings.doors.iter().take(super::DOORS).zip(0..) {
+            if let Lock::Rotating(lock) = &door.lock {
+                let mut turns = Turns::new(DoorId(id), door.name.clone(), lock.clone());
+                if let Some(before) = before.iter().find(|before| before.name == door.name) {
+                    turns.inherit(before);
+                }
+                self.turns.push(turns);
+            }
+        }
+    }
+
+    /// Whatever carries a time before `floor` is refused. It never sinks.
+    pub(crate) fn refuse_before(&mut self, floor: Wall) {
+        self.floor = self.floor.max(floor);
+    }
+
+    pub(crate) fn floor(&self) -> Wall {
+        self.floor
+    }
+
+    pub(crate) fn next_outcome(&mut self) -> Option<Outcome> {
+        self.outcomes.pop_front()
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Mono> {
+        let early = self.early.iter().map(|early| early.at).min();
+        self.ends.first().map(|(at, _)| *at).into_iter().chain(early).min()
+    }
+
+    /// How many sources knock, and how many were forgotten to make room.
+    pub(crate) fn memory(&self) -> (usize, u64) {
+        (self.knockers.len(), self.knockers.evicted())
+    }
+
+    /// A one-time sequence is used up; how many are left.
+    pub(crate) fn spend(&mut self, id: DoorId, door: &Door, which: u32) -> usize {
+        self.ways.spend(id, door, which)
+    }
+
+    /// Attempts whose time is over fail; what came too early by our clock has its time.
+    pub(crate) fn expire(&mut self, now: Now, doors: &[Door]) {
+        while let Some(&(at, source)) = self.ends.first() {
+            if at > now.mono {
+                break;
+            }
+            self.ends.pop_first();
+            let Some(mut knocker) = self.knockers.forget(&Prefix::single(source)) else { continue };
+            knocker.due = None;
+            let over: Vec<Attempt> =
+                knocker.attempts.extract_if(.., |attempt| attempt.ends <= now.mono).collect();
+            self.fail(now, source, doors, &mut knocker, over, Why::TimedOut);
+            self.put(now, source, knocker, doors);
+        }
+        let due: Vec<Early> = self.early.extract_if(.., |early| early.at <= now.mono).collect();
+        for Early { door, source, turn, .. } in due {
+            let Some(turns) = self.turns.iter().find(|turns| turns.name == door) else { continue };
+            let clock = Some(turns.clock_difference(now.wall, &turn));
+            let (of, user) = (turn.steps.len() as u8, Some(turn.user.clone()));
+            self.outcomes.push_back(Outcome::Right {
+                door: turns.id,
+                source,
+                of,
+                leads: Leads::Open,
+                user,
+                clock,
+            });
+        }
+    }
+
+    /// Hears one packet. `is_service` tells whether something of ours is at a port.
+    pub(crate) fn hear(
+        &mut self,
+        now: Now,
+        doors: &[Door],
+        knock: &Knock,
+        is_service: &mut dyn FnMut(Port) -> bool,
+    ) -> Heard {
+        self.expire(now, doors);
+        let (source, port) = (knock.source, knock.port());
+        let is_known = self.knockers.get(&Prefix::single(source)).is_some();
+        let may_be_step = self.ways.iter().any(|(_, way)| way.has(port))
+            || (knock.contact.is_some()
+                && self.turns.iter_mut().any(|turns| !turns.at(now.wall, port).is_empty()));
+        let mut heard = Heard::default();
+        if is_known || may_be_step {
+            let mut knocker = self.knockers.forget(&Prefix::single(source)).unwrap_or_default();
+            if let Some(due) = knocker.due.take() {
+                self.ends.remove(&(due, source));
+            }
+            if may_be_step {
+                heard = self.judge(now, doors, knock, &mut knocker, is_service);
+            }
+            if !heard.is_excused {
+                self.touch(now, knock);
+                self.spoil(now, doors, source, &mut knocker, is_service);
+            }
+            knocker.last = now.mono;
+            self.put(now, source, knocker, doors);
+        } else {
+            self.touch(now, knock);
+        }
+        heard
+    }
+
+    fn touch(&mut self, now: Now, knock: &Knock) {
+        if knock.is_local && (knock.contact.is_some() || self.ways.iter().any(|(_, way)| way.is_knockds())) {
+            self.touched.add(now.mono, knock.source, knock.port());
+        }
+    }
+
+    /// One packet to a port that is a step of something.
+    fn judge(
+        &mut self,
+        now: Now,
+        doors: &[Door],
+        knock: &Knock,
+        knocker: &mut Knocker,
+        is_service: &mut dyn FnMut(Port) -> bool,
+    ) -> Heard {
+        let (port, flags) = (knock.port(), knock.flags);
+        let identity = Identity {
+            target: knock.target,
+            source_port: knock.source_port,
+            sequence: knock.sequence.unwrap_or_default(),
+            flags: flags.0,
+        };
+        if knock.sequence.is_some() && knocker.is_repeated(identity) {
+            return Heard { is_excused: true, mark: None };
+        }
+        let in_filter = self.ways.iter().any(|(_, way)| {
+            way.is_knockds()
+                && way.is_target(knock.target.address, knock.is_local)
+                && way.place(port, flags).is_some()
+        });
+        let concerns = |way: &Way| {
+            way.is_target(knock.target.address, knock.is_local)
+                && way.regards(port, flags)
+                && if way.is_knockds() {
+                    in_filter
+                } else {
+                    knock.contact.is_some() && way.place(port, flags).is_some()
+                }
+        };
+        // knockd's attempts keep all its doors from beginning anew, even those that ignore the packet.
+        let mut blocks = [false, false];
+        for attempt in &knocker.attempts {
+            if let Goal::Way(way) = &attempt.goal
+                && !attempt.is_done
+                && way.is_target(knock.target.address, knock.is_local)
+                && (way.is_knockds() || concerns(way))
+            {
+                blocks[usize::from(way.is_knockds())] = true;
+            }
+        }
+        let mut right: Vec<Attempt> = Vec::new();
+        let mut wrong: Vec<Attempt> = Vec::new();
+        let mut rest: Vec<Attempt> = Vec::new();
+        let mut mark = None;
+        for mut attempt in std::mem::take(&mut knocker.attempts) {
+            match &attempt.goal {
+                Goal::Way(way) if !attempt.is_done && concerns(way) => {
+                    let door = self.ways.door(way);
+                    if let (Some(door), Some(step)) = (door, way.place(port, flags)) {
+                        mark.get_or_insert(Mark { door, step });
+                    }
+                    if way.is_next(attempt.right, port, flags) {
+                        attempt.right += 1;
+                        right.push(attempt);
+                    } else {
+                        wrong.push(attempt);
+                    }
+                }
+                Goal::Turn(turn) if knock.contact.is_some() && knock.is_local => match bit(&turn.steps, port)
+                {
+                    Some(bit) if attempt.which & bit == 0 => {
+                        attempt.which |= bit;
+                        attempt.right += 1;
+                        right.push(attempt);
+                    }
+                    _ => rest.push(attempt),
+                },
+                Goal::Way(_) | Goal::Turn(_) => rest.push(attempt),
+            }
+        }
+        let goals = self.beginnings(now, doors, knock, &concerns, blocks, &right, &rest);
+        for goal in goals {
+            if right.len() + rest.len() >= AT_ONCE {
+                break;
+            }
+            let (window, which) = match &goal {
+                Goal::Way(way) => (way.sequence.window(), 0),
+                Goal::Turn(turn) => (turn.window, bit(&turn.steps, port).unwrap_or_default()),
+            };
+            right.push(Attempt {
+                goal,
+                first: now.mono,
+                ends: now.mono + window,
+                right: 1,
+                which,
+                is_done: false,
+                held: Vec::new(),
+            });
+        }
+        knocker.attempts = rest;
+        self.fail(now, knock.source, doors, knocker, wrong, Why::WrongStep);
+        let mut spoiled = Vec::new();
+        let mut standing = Vec::new();
+        for attempt in right {
+            let is_scan = self.looks_like_a_scan(knock.source, &attempt, is_service);
+            if is_scan { spoiled.push(attempt) } else { standing.push(attempt) }
+        }
+        self.fail(now, knock.source, doors, knocker, spoiled, Why::OtherPorts);
+        let is_excused = self.advance(now, knock, knocker, identity, standing);
+        Heard { is_excused, mark }
+    }
+
+    /// What this packet begins an attempt at.
+    #[expect(clippy::too_many_arguments, reason = "it is one step of `judge`, apart for reading")]
+    fn beginnings(
+        &mut self,
+        now: Now,
+        doors: &[Door],
+        knock: &Knock,
+        concerns: &dyn Fn(&Way) -> bool,
+        blocks: [bool; 2],
+        right: &[Attempt],
+        rest: &[Attempt],
+    ) -> Vec<Goal> {
+        let (source, port) = (knock.source, knock.port());
+        let mut goals = Vec::new();
+        let mut ignored = Vec::new();
+        for (id, way) in self.ways.iter() {
+            let Some(door) = doors.get(usize::from(id.0)) else { continue };
+            let begins = concerns(way)
+                && !blocks[usize::from(way.is_knockds())]
+                && way.is_next(0, port, knock.flags)
+                && door.is_guest(source);
+            if !begins {
+                continue;
+            }
+            if door.patience.is_some_and(|patience| self.guessing.is_ignored(now.mono, source, patience)) {
+                ignored.push((id, way.sequence.length()));
+                continue;
+            }
+            goals.push(Goal::Way(way.clone()));
+        }
+        for (door, of) in ignored {
+            let (user, clock) = (None, None);
+            self.outcomes.push_back(Outcome::Failed {
+                door,
+                source,
+                step: 0,
+                of,
+                why: Why::Ignored,
+                user,
+                clock,
+            });
+        }
+        if knock.contact.is_some() && knock.is_local {
+            let is_under_way = |turn: &Arc<Turn>| {
+                let is_it =
+                    |attempt: &Attempt| matches!(&attempt.goal, Goal::Turn(own) if Arc::ptr_eq(own, turn));
+                right.iter().any(is_it) || rest.iter().any(is_it)
+            };
+            for turns in &mut self.turns {
+                let Some(door) = doors.get(usize::from(turns.id.0)) else { continue };
+                if door.is_guest(source) {
+                    let new = turns.at(now.wall, port).iter().filter(|turn| !is_under_way(turn));
+                    goals.extend(new.cloned().map(Goal::Turn));
+                }
+            }
+        }
+        goals
+    }
+
+    /// Steps that stand: the packet is held by their attempts, and whatever is whole comes out. Whether it is excused.
+    fn advance(
+        &mut self,
+        now: Now,
+        knock: &Knock,
+        knocker: &mut Knocker,
+        identity: Identity,
+        standing: Vec<Attempt>,
+    ) -> bool {
+        let source = knock.source;
+        let mut number = None;
+        let mut is_excused = false;
+        let mut whole = Vec::new();
+        for mut attempt in standing {
+            let (step, of) = (attempt.right, attempt.goal.length());
+            let Some(door) = self.door(&attempt.goal) else { continue };
+            // A sequence that can't open now excuses nothing; it is followed only to say why.
+            let is_good = match &attempt.goal {
+                Goal::Way(_) => true,
+                Goal::Turn(turn) => !matches!(self.good(now, turn), Good::Refused(_)),
+            };
+            if is_good {
+                let number = *number
+                    .get_or_insert_with(|| knocker.keep(now, knock.contact, Mark { door, step }, identity));
+                attempt.held.push(number);
+                is_excused = true;
+                self.outcomes.push_back(Outcome::Step { door, source, step, of });
+            }
+            if step == of { whole.push((door, attempt)) } else { knocker.attempts.push(attempt) }
+        }
+        for (door, attempt) in whole {
+            self.succeed(now, source, door, knocker, &attempt);
+        }
+        is_excused
+    }
+
+    /// An attempt is whole.
+    fn succeed(&mut self, now: Now, source: IpAddr, door: DoorId, knocker: &mut Knocker, attempt: &Attempt) {
+        let of = attempt.goal.length();
+        let (leads, user, clock) = match &attempt.goal {
+            Goal::Way(way) => (way.leads, None, None),
+            Goal::Turn(turn) => {
+                let good = self.good(now, turn);
+                let Some(turns) = self.turns.iter_mut().find(|turns| turns.id == door) else { return };
+                let user = Some(turn.user.clone());
+                let clock = Some(turns.clock_difference(now.wall, turn));
+                match good {
+                    Good::Refused(why) => {
+                        self.outcomes.push_back(Outcome::Failed {
+                            door,
+                            source,
+                            step: of,
+                            of,
+                            why,
+                            user,
+                            clock,
+                        });
+                        return;
+                    }
+                    Good::In(wait) => {
+                        turns.spend(turn);
+                        let early = Early {
+                            at: now.mono + wait,
+                            door: turn.door.clone(),
+                            source,
+                            turn: turn.clone(),
+                        };
+                        self.early.push(early);
+                        knocker.forgive(&attempt.held);
+                        self.touched.excuse(source, |port| turn.steps.contains(&port));
+                        return;
+                    }
+                    Good::Now => turns.spend(turn),
+                }
+                (Leads::Open, user, clock)
+            }
+        };
+        knocker.forgive(&attempt.held);
+        match &attempt.goal {
+            Goal::Way(way) => {
+                self.touched.excuse(source, |port| way.has(port));
+                if way.refuses_scans() && way.leads != Leads::Close {
+                    // One is enough: what he touches tells the same of all.
+                    knocker.attempts.retain(|own| {
+                        !own.is_done || !matches!(&own.goal, Goal::Way(own) if Arc::ptr_eq(own, way))
+                    });
+                    knocker.attempts.push(Attempt {
+                        goal: attempt.goal.clone(),
+                        ends: now.mono + WATCHED,
+                        is_done: true,
+                        held: Vec::new(),
+                        ..*attempt
+                    });
+                }
+            }
+            Goal::Turn(turn) => self.touched.excuse(source, |port| turn.steps.contains(&port)),
+        }
+        self.guessing.forget(source);
+        self.outcomes.push_back(Outcome::Right { door, source, of, leads, user, clock });
+    }
+
+    /// These attempts have failed: packets that no other attempt holds count after all.
+    fn fail(
+        &mut self,
+        now: Now,
+        source: IpAddr,
+        doors: &[Door],
+        knocker: &mut Knocker,
+        failed: Vec<Attempt>,
+        why: Why,
+    ) {
+        if failed.is_empty() {
+            return;
+        }
+        let unheld = knocker.take_unheld();
+        let mut patience = None;
+        for attempt in &failed {
+            if attempt.is_done {
+                if let (Why::OtherPorts, Some(door)) = (why, self.watched_door(&attempt.goal)) {
+                    self.outcomes.push_back(Outcome::Scan { door, source, of: attempt.right });
+                }
+                continue;
+            }
+            // What another attempt has made good of was no failure; knockd told its time-outs all the same.
+            let is_lost =
+                attempt.held.is_empty() || unheld.iter().any(|packet| attempt.held.contains(&packet.number));
+            let Some(door) = self.door(&attempt.goal) else { continue };
+            let is_knockds = matches!(&attempt.goal, Goal::Way(way) if way.is_knockds());
+            let is_proved = match &attempt.goal {
+                Goal::Way(_) => true,
+                // One port of many users' many sequences is hit by chance.
+                Goal::Turn(_) => attempt.right > 1,
+            };
+            if (is_lost && is_proved) || is_knockds {
+                // With the step that spoiled it, if that was a right one.
+                let step = attempt.right;
+                let of = attempt.goal.length();
+                let user = attempt.goal.user().filter(|_| attempt.right > 2).cloned();
+                self.outcomes.push_back(Outcome::Failed { door, source, step, of, why, user, clock: None });
+            }
+            if is_lost && matches!(attempt.goal, Goal::Way(_)) {
+                patience = patience.or(doors.get(usize::from(door.0)).and_then(|door| door.patience));
+            }
+        }
+        if let Some(patience) = patience {
+            self.guessing.add(now.mono, source, patience);
+        }
+        for packet in unheld {
+            // He did touch it.
+            let target = packet.identity.target;
+            self.touched.add(packet.at.mono, source, (target.protocol, target.port));
+            if let Some(contact) = packet.contact {
+                self.outcomes.push_back(Outcome::Probe { contact, at: packet.at, mark: packet.mark });
+            }
+        }
+    }
+
+    /// Attempts of a source that has touched too much fail.
+    fn spoil(
+        &mut self,
+        now: Now,
+        doors: &[Door],
+        source: IpAddr,
+        knocker: &mut Knocker,
+        is_service: &mut dyn FnMut(Port) -> bool,
+    ) {
+        let attempts = std::mem::take(&mut knocker.attempts);
+        let mut spoiled = Vec::new();
+        for attempt in attempts {
+            let is_scan = self.looks_like_a_scan(source, &attempt, is_service);
+            if is_scan { spoiled.push(attempt) } else { knocker.attempts.push(attempt) }
+        }
+        self.fail(now, source, doors, knocker, spoiled, Why::OtherPorts);
+    }
+
+    fn looks_like_a_scan(
+        &self,
+        source: IpAddr,
+        attempt: &Attempt,
+        is_service: &mut dyn FnMut(Port) -> bool,
+    ) -> bool {
+        match &attempt.goal {
+            Goal::Way(way) if !way.refuses_scans() => false,
+            Goal::Way(way) => {
+                self.touched.looks_like_a_scan(source, attempt.first, |port| way.has(port), is_service)
+            }
+            Goal::Turn(turn) => {
+                // A knock that was lost on its way and made again in the next time step is no scan.
+                let turns = self.turns.iter().find(|turns| turns.name == turn.door);
+                let is_own = |port| turns.is_some_and(|turns| turns.is_of(&turn.user, port));
+                self.touched.looks_like_a_scan(source, attempt.first, is_own, is_service)
+            }
+        }
+    }
+
+    fn good(&self, now: Now, turn: &Turn) -> Good {
+        let turns = self.turns.iter().find(|turns| turns.name == turn.door);
+        turns.map_or(Good::Refused(Why::NotAuthentic), |turns| turns.judge(now.wall, self.floor, turn))
+    }
+
+    fn door(&self, goal: &Goal) -> Option<DoorId> {
+        match goal {
+            Goal::Way(way) => self.ways.door(way),
+            Goal::Turn(turn) => self.turns.iter().find(|turns| turns.name == turn.door).map(|turns| turns.id),
+        }
+    }
+
+    /// The door of a way that may be used up by now.
+    fn watched_door(&self, goal: &Goal) -> Option<DoorId> {
+        let Goal::Way(way) = goal else { return None };
+        self.names
+            .iter()
+            .position(|name| *name == way.door)
+            .and_then(|place| u16::try_from(place).ok())
+            .map(DoorId)
+    }
+
+    /// Keeps a source as long as it has an attempt.
+    fn put(&mut self, now: Now, source: IpAddr, mut knocker: Knocker, doors: &[Door]) {
+        let Some(due) = knocker.first_end() else { return };
+        knocker.due = Some(due);
+        self.ends.insert((due, source));
+        let mut knocker = Some(knocker);
+        let begin = || knocker.take().unwrap_or_default();
+        let (_, evicted) = self.knockers.remember_telling(now.mono, Prefix::single(source), begin);
+        if let Some((prefix, mut evicted)) = evicted {
+            let other = prefix.address();
+            if let Some(due) = evicted.due {
+                self.ends.remove(&(due, other));
+            }
+            let attempts = std::mem::take(&mut evicted.attempts);
+            self.fail(now, other, doors, &mut evicted, attempts, Why::Crowded);
+        }
+    }
+}

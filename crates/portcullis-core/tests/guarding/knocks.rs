@@ -1,0 +1,702 @@
+//! Stories of those who knock, of scanners who come by, and of those who listen in.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use portcullis_core::door::rotating::{HostId, Shape, derive};
+use portcullis_core::door::{
+    Door, DoorId, Key, Lock, Mode as DoorMode, OneTime, Patience, Rotating, User, Why,
+};
+use portcullis_core::net::Protocol;
+use portcullis_core::time::Wall;
+use portcullis_core::wire::build::{self, Payload};
+use portcullis_core::wire::{Checksums, Frame, Link, TcpFlags};
+use zeroize::Zeroizing;
+
+use crate::doors::{GUEST, SSH, address, ssh, syns, with};
+use crate::seconds;
+use crate::story::{HERE, Story};
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+impl Story {
+    fn packet(&mut self, source: &str, payload: impl Into<Payload>) -> Vec<String> {
+        let here = if source.contains(':') { "2001:db8::2" } else { HERE };
+        let bytes = build::ip(source, here, payload).bytes();
+        let frame = Frame {
+            link: Link::RawIp,
+            bytes: &bytes,
+            wire_length: bytes.len(),
+            checksums: Checksums::Verify,
+        };
+        self.engine.frame(self.now, frame, 2, &mut self.services);
+        self.told()
+    }
+
+    /// One fresh SYN.
+    fn syn(&mut self, source: &str, port: u16) -> Vec<String> {
+        self.fresh += 1;
+        let segment =
+            build::tcp(20_000 + self.fresh as u16 % 20_000, port, TcpFlags::SYN).sequence(self.fresh);
+        self.packet(source, segment)
+    }
+
+    fn step(&mut self, source: &str, (protocol, port): (Protocol, u16)) -> Vec<String> {
+        match protocol {
+            Protocol::Udp => self.packet(source, build::udp(4000, port, &[0])),
+            _ => self.syn(source, port),
+        }
+    }
+
+    fn knock(&mut self, source: &str, ports: &[u16]) -> Vec<String> {
+        let mut told = Vec::new();
+        for port in ports {
+            told.extend(self.pass(millis(30)));
+            told.extend(self.syn(source, *port));
+        }
+        told
+    }
+
+    fn is_open(&self, source: &str) -> bool {
+        self.open.contains(&(SSH, address(source)))
+    }
+
+    fn last_why(&self) -> Why {
+        self.engine.traces()[0].why
+    }
+}
+
+fn no_patience() -> Door {
+    Door { patience: None, ..ssh() }
+}
+
+#[test]
+fn who_knocks_is_let_in_and_can_shut_the_door_behind_him() {
+    let mut story = Story::with(with(vec![ssh()]));
+    assert_eq!(
+        story.knock(GUEST, &[7000, 9000, 8000]),
+        [
+            "door ssh step 1 of 3 by 198.51.100.7",
+            "door ssh step 2 of 3 by 198.51.100.7",
+            "door ssh step 3 of 3 by 198.51.100.7",
+            "door ssh step 3 of 3: the knock by 198.51.100.7 opened the door",
+            "door ssh opens for 198.51.100.7 (sequence)",
+        ]
+    );
+    assert!(story.is_open(GUEST) && story.open.len() == 1);
+    assert_eq!((story.engine.counters().knocks, story.engine.counters().probes), (3, 0));
+    story.knock(GUEST, &[8000, 9000, 7000]);
+    assert!(story.open.is_empty());
+    story.pass(seconds(10));
+    assert_eq!(story.engine.knockers().0, 0, "nothing is kept of who is done");
+}
+
+#[test]
+fn a_retransmission_is_no_step_and_no_mistake() {
+    let mut story = Story::with(with(vec![ssh()]));
+    for (port, number) in [(7000, 1), (7000, 1), (9000, 2), (7000, 1), (9000, 2), (8000, 3)] {
+        story.packet(GUEST, build::tcp(30_000 + number as u16, port, TcpFlags::SYN).sequence(number));
+    }
+    assert!(story.is_open(GUEST));
+    assert_eq!(story.engine.counters().probes, 0);
+}
+
+#[test]
+fn excused_packets_count_after_all_when_the_knock_fails() {
+    let mut story = Story::with(with(vec![ssh()]));
+    story.knock(GUEST, &[7000, 9000]);
+    assert_eq!((story.engine.counters().knocks, story.engine.counters().probes), (2, 0));
+    let told = story.pass(seconds(11));
+    assert_eq!(told, ["door ssh step 2 of 3: the knock by 198.51.100.7 took too long"]);
+    assert_eq!((story.engine.counters().knocks, story.engine.counters().probes), (0, 2));
+    let told = story.scan(GUEST, [1, 2, 3]);
+    let expected = "scan 198.51.100.7 syn [1, 2, 3] + door ssh step 1 + door ssh step 2 Block";
+    assert_eq!(told[0], expected, "with the two that were steps, whose ports are not told");
+}
+
+#[test]
+fn a_wrong_step_fails_the_knock_and_counts_with_the_rest() {
+    let mut story = Story::with(with(vec![ssh()]));
+    let told = story.knock(GUEST, &[7000, 8000]);
+    assert!(told.iter().any(|line| line.contains("had a step out of order")), "{told:?}");
+    assert_eq!(story.engine.counters().probes, 2);
+    story.knock(GUEST, &[9000]);
+    assert!(!story.is_open(GUEST));
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(story.is_open(GUEST), "he begins anew");
+}
+
+#[test]
+fn a_forged_packet_to_a_port_of_the_door_costs_a_sequence_one_try() {
+    let mut story = Story::with(with(vec![ssh()]));
+    story.knock(GUEST, &[7000, 22, 9000, 443, 80, 8000]);
+    assert!(story.is_open(GUEST), "packets to other ports disturb nobody");
+    let mut story = Story::with(with(vec![ssh()]));
+    story.knock(GUEST, &[7000, 9000]);
+    story.syn(GUEST, 7000);
+    story.knock(GUEST, &[8000]);
+    assert!(!story.is_open(GUEST));
+}
+
+/// The ports in an order that is mixed by this number, the same each time.
+fn mixed(mut ports: Vec<u16>, mut state: u64) -> Vec<u16> {
+    for place in (1..ports.len()).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ports.swap(place, (state >> 33) as usize % (place + 1));
+    }
+    ports
+}
+
+#[test]
+fn no_scan_gets_through_a_door_whatever_its_order() {
+    let ascending =
+        Door { lock: Lock::Sequence { open: syns(&[7000, 8000, 9000]), close: None }, ..no_patience() };
+    let near =
+        Door { lock: Lock::Sequence { open: syns(&[7000, 7001, 7002]), close: None }, ..no_patience() };
+    let descending =
+        Door { lock: Lock::Sequence { open: syns(&[9000, 8000, 7000]), close: None }, ..no_patience() };
+    for (door, number) in [ascending, near, descending, ssh()].into_iter().zip(0..) {
+        let mut story = Story::with(with(vec![door]));
+        let all: Vec<u16> = (1..=65_535).collect();
+        let around: Vec<u16> = (6990..=7010).collect();
+        let few: Vec<u16> = (6996..=7016).collect();
+        let mut orders: Vec<(Vec<u16>, u64)> = vec![(all.clone(), 20), (mixed(all.clone(), number), 20)];
+        orders.push((all.into_iter().rev().collect(), 20));
+        if number > 1 {
+            // Two doors have seen the long ones.
+            orders.clear();
+        }
+        for round in 0..30 {
+            // The twenty ports around, in any order, fast and slow.
+            orders.push((mixed(around.clone(), round), 1000));
+            orders.push((mixed(around.clone(), round + 1000), 300_000));
+        }
+        orders.extend([
+            (around.clone(), 1000),
+            (few.clone(), 400_000),
+            (few.into_iter().rev().collect(), 400_000),
+        ]);
+        for (ports, micros) in orders {
+            let (mut opened, mut others) = (false, 0);
+            for port in ports {
+                story.now = story.now.later(Duration::from_micros(micros));
+                story.syn("198.51.100.66", port);
+                others += u32::from(!opened);
+                if !story.open.is_empty() {
+                    // It began with the steps in their order; what it touches next tells it.
+                    assert!(others <= 7, "door {number}");
+                    opened = true;
+                }
+            }
+            assert!(story.open.is_empty(), "door {number}");
+            // Another day, as if nothing had been.
+            story.pass(seconds(90_000));
+        }
+    }
+}
+
+#[test]
+fn a_scan_that_begins_with_the_steps_is_shut_out_by_its_fifth_other_port() {
+    let mut story = Story::with(with(vec![ssh()]));
+    story.knock(GUEST, &[1, 7000, 2, 9000, 8000]);
+    assert!(story.is_open(GUEST), "nothing tells it from a guest so far");
+    story.knock(GUEST, &[3, 4]);
+    assert!(story.is_open(GUEST));
+    let told = story.knock(GUEST, &[5]);
+    assert!(
+        told.contains(&"door ssh is shut for 198.51.100.7 (its source goes on to scan)".to_owned()),
+        "{told:?}"
+    );
+    assert!(story.open.is_empty());
+}
+
+#[test]
+fn other_flags_scan_no_door_open_either() {
+    let door = || {
+        let any = portcullis_core::door::FlagTests::default();
+        let step = |port| portcullis_core::door::Step { port, protocol: Protocol::Tcp, flags: any };
+        let open =
+            portcullis_core::door::Sequence::new([7000, 8000, 9000].map(step).into(), seconds(25)).unwrap();
+        Door { lock: Lock::Sequence { open, close: None }, ..no_patience() }
+    };
+    for flags in [0, 1, 0x10, 0x04, 0x11, 0x12, 0x14, 0x29, 0x3f] {
+        let mut story = Story::with(with(vec![door()]));
+        for port in 1..=10_000 {
+            story.now = story.now.later(Duration::from_micros(100));
+            story.packet("198.51.100.66", build::tcp(1000, port, flags).sequence(u32::from(port)));
+        }
+        assert!(story.open.is_empty(), "flags {flags:#x}");
+    }
+}
+
+#[test]
+fn services_that_a_guest_uses_are_no_scan() {
+    let mut story = Story::with(with(vec![ssh()]));
+    story.services.ports.extend([25, 110, 143, 587, 993, 995]);
+    story.knock(GUEST, &[25, 110, 143, 587, 993, 995, 7000, 9000, 8000]);
+    assert!(story.is_open(GUEST));
+    let mut story = Story::with(with(vec![ssh()]));
+    story.knock(GUEST, &[25, 110, 143, 587, 993, 7000, 9000, 8000]);
+    assert!(!story.is_open(GUEST), "the same where nothing is");
+    assert_eq!(story.last_why(), Why::OtherPorts);
+    story.pass(seconds(11));
+    assert!(!story.is_open(GUEST));
+}
+
+#[test]
+fn who_guesses_is_not_listened_to_for_a_while() {
+    let patience = Some(Patience { tries: 3, pause: seconds(100) });
+    let mut story = Story::with(with(vec![Door { patience, ..ssh() }]));
+    for _ in 0..3 {
+        story.knock(GUEST, &[7000, 8000]);
+    }
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(!story.is_open(GUEST));
+    assert_eq!(story.last_why(), Why::Ignored);
+    story.knock("198.51.100.8", &[7000, 9000, 8000]);
+    assert!(story.is_open("198.51.100.8"), "nobody else is meant");
+    story.pass(seconds(101));
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(story.is_open(GUEST));
+}
+
+#[test]
+fn only_guests_are_heard_and_an_observing_door_stays_shut() {
+    let guests = vec!["198.51.100.0/25".parse().unwrap()];
+    let mut story = Story::with(with(vec![Door { guests, ..ssh() }]));
+    story.knock("198.51.100.200", &[7000, 9000, 8000]);
+    assert!(story.open.is_empty() && story.engine.counters().probes == 3);
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(story.is_open(GUEST));
+    let mut story = Story::with(with(vec![Door { mode: DoorMode::Observe, ..ssh() }]));
+    let told = story.knock(GUEST, &[7000, 9000, 8000]);
+    assert_eq!(told.last().unwrap(), "door ssh would open for 198.51.100.7 (sequence)");
+    assert!(story.open.is_empty() && story.last_why() == Why::Observed);
+}
+
+#[test]
+fn a_flood_of_first_steps_keeps_no_guest_out() {
+    let mut story = Story::with(with(vec![ssh()]));
+    let flood = |story: &mut Story, from: u32, count: u32| {
+        for number in from..from + count {
+            let source = IpAddr::from((0x0b00_0000 + number).to_be_bytes());
+            let bytes = build::ip(source, address(HERE), build::tcp(1, 7000, TcpFlags::SYN)).bytes();
+            let checksums = Checksums::Verify;
+            let frame = Frame { link: Link::RawIp, bytes: &bytes, wire_length: bytes.len(), checksums };
+            story.now = story.now.later(Duration::from_micros(10));
+            story.engine.frame(story.now, frame, 2, &mut story.services);
+            while story.engine.poll_action().is_some() {}
+        }
+    };
+    flood(&mut story, 0, 100_000);
+    story.syn(GUEST, 7000);
+    flood(&mut story, 100_000, 20_000);
+    story.syn(GUEST, 9000);
+    flood(&mut story, 120_000, 20_000);
+    story.syn(GUEST, 8000);
+    assert!(story.is_open(GUEST));
+    assert!(story.engine.knockers().0 <= 131_072);
+    assert_eq!(story.engine.traces()[0].why, Why::Opened, "and his trace is not lost in theirs");
+    assert!(story.engine.counters().knocks_not_told > 100_000);
+    story.pass(seconds(20));
+    assert_eq!(story.engine.knockers().0, 0);
+}
+
+#[test]
+fn a_reload_keeps_a_knock_that_is_under_way() {
+    let mut story = Story::with(with(vec![ssh()]));
+    story.knock(GUEST, &[7000, 9000]);
+    story
+        .engine
+        .reconfigure(story.now, with(vec![Door { name: "web".parse().unwrap(), ..no_patience() }, ssh()]));
+    story.knock(GUEST, &[8000]);
+    assert!(story.open.contains(&(DoorId(1), address(GUEST))), "{:?}", story.open);
+}
+
+fn one_time() -> Door {
+    let sequences = vec![(4, syns(&[7000, 8000])), (5, syns(&[7100, 8100])), (9, syns(&[7200, 8200]))];
+    Door { lock: Lock::OneTime(OneTime { sequences, ahead: 2 }), ..ssh() }
+}
+
+#[test]
+fn a_one_time_sequence_opens_once_and_only_when_it_is_struck() {
+    let mut story = Story::with(with(vec![one_time()]));
+    story.strikes = None;
+    story.knock(GUEST, &[7000, 8000]);
+    assert!(story.open.is_empty(), "the disk has not answered");
+    story.knock(GUEST, &[7000, 8000]);
+    let (door, which) = story.spending.remove(0);
+    assert!(story.spending.is_empty(), "a second time is no time");
+    story.engine.spent(story.now, door, which, true);
+    story.told();
+    assert!(story.is_open(GUEST));
+    story.engine.spent(story.now, door, which, true);
+    assert_eq!(story.told(), [""; 0], "an answer twice is harmless");
+}
+
+#[test]
+fn a_sequence_that_cannot_be_struck_opens_nothing_not_even_after_a_reload() {
+    let mut story = Story::with(with(vec![one_time()]));
+    story.strikes = Some(false);
+    story.knock(GUEST, &[7000, 8000]);
+    assert_eq!((story.open.len(), story.last_why()), (0, Why::NotSpent));
+    story.strikes = Some(true);
+    story.engine.reconfigure(story.now, with(vec![one_time()]));
+    story.knock("198.51.100.8", &[7000, 8000]);
+    assert!(story.open.is_empty(), "the file may still have it");
+    story.knock(GUEST, &[7100, 8100]);
+    assert!(story.is_open(GUEST));
+}
+
+#[test]
+fn who_lost_a_sequence_goes_on_to_the_next_and_the_lost_one_is_worth_nothing() {
+    let mut story = Story::with(with(vec![one_time()]));
+    story.knock(GUEST, &[7200, 8200]);
+    assert!(story.open.is_empty(), "only two are listened for");
+    story.knock(GUEST, &[7100, 8100]);
+    assert!(story.is_open(GUEST));
+    story.knock("198.51.100.8", &[7000, 8000]);
+    assert!(!story.is_open("198.51.100.8"), "recorded and held back, it comes too late");
+    story.knock("198.51.100.9", &[7200, 8200]);
+    assert!(story.is_open("198.51.100.9"));
+}
+
+fn key(byte: u8) -> Key {
+    Key::new(Zeroizing::new(vec![byte; 32])).unwrap()
+}
+
+const HOST: HostId = HostId([7; 16]);
+
+fn rotating() -> Door {
+    let keys = vec![(User("ann".into()), key(1)), (User("bob".into()), key(2))];
+    let lock = Rotating { keys, host: HOST, shape: Shape::default(), drift: 1, window: seconds(20) };
+    Door { lock: Lock::Rotating(lock), ..ssh() }
+}
+
+/// The steps for the time step that is so many away from now.
+fn steps(story: &Story, key_byte: u8, away: i64) -> Vec<(Protocol, u16)> {
+    let now = Shape::default().time_step(story.now.wall);
+    let step = now.checked_add_signed(away).unwrap();
+    derive(&key(key_byte), &"ssh".parse().unwrap(), HOST, &Shape::default(), step)
+}
+
+fn send(story: &mut Story, source: &str, steps: &[(Protocol, u16)]) {
+    for step in steps {
+        story.step(source, *step);
+        story.pass(millis(5));
+    }
+}
+
+#[test]
+fn a_rotating_knock_opens_once_in_any_order_and_with_repeated_packets() {
+    for source in [GUEST, "2001:db8:7::7"] {
+        let mut story = Story::with(with(vec![rotating()]));
+        let mut knock = steps(&story, 2, 0);
+        knock.swap(0, 3);
+        knock.insert(2, knock[1]);
+        send(&mut story, source, &knock);
+        assert!(story.is_open(source));
+        assert_eq!(story.engine.openings(story.now)[0].user, Some(User("bob".into())));
+        for thief in [source, "198.51.100.9"] {
+            story.engine.close(story.now, SSH, None);
+            send(&mut story, thief, &knock);
+            assert!(story.open.is_empty(), "recorded and sent again by {thief}");
+        }
+        assert!(story.engine.traces().iter().any(|trace| trace.why == Why::Replayed));
+    }
+}
+
+#[test]
+fn a_rotating_knock_is_good_for_its_time_only_and_the_trace_tells_the_clock() {
+    for (away, opens) in [(-2, false), (-1, true), (0, true), (2, false), (-9, false)] {
+        let mut story = Story::with(with(vec![rotating()]));
+        let knock = steps(&story, 1, away);
+        send(&mut story, GUEST, &knock);
+        assert_eq!(story.is_open(GUEST), opens, "{away}");
+        if !opens {
+            let trace = story.engine.traces().remove(0);
+            assert_eq!((trace.why, trace.clock_difference), (Why::Clock, Some(away * 30)), "{away}");
+            assert!(story.engine.counters().probes > 0);
+        }
+    }
+}
+
+#[test]
+fn a_guest_whose_clock_is_ahead_waits_until_ours_is_there() {
+    let mut story = Story::with(with(vec![rotating()]));
+    let knock = steps(&story, 1, 1);
+    send(&mut story, GUEST, &knock);
+    assert!(story.open.is_empty());
+    story.pass(seconds(30));
+    assert!(story.is_open(GUEST));
+    assert_eq!(story.engine.counters().probes, 0);
+}
+
+#[test]
+fn after_a_start_nothing_opens_that_may_have_been_used_before() {
+    let mut story = Story::with(with(vec![rotating()]));
+    story.pass(seconds(10));
+    let used = steps(&story, 1, 0);
+    send(&mut story, GUEST, &used);
+    assert!(story.is_open(GUEST));
+    let stopped = story.now;
+    for set_back in [0, 20, 3600] {
+        let mut again = Story::with(with(vec![rotating()]));
+        again.now = stopped.later(seconds(1));
+        again.now.wall = Wall(again.now.wall.0 - seconds(set_back));
+        again.engine.refuse_before(stopped.wall + seconds(5));
+        send(&mut again, "198.51.100.9", &used);
+        assert!(again.open.is_empty(), "replayed after a crash, with the clock set back by {set_back} s");
+        again.now = stopped.later(seconds(60));
+        let fresh = steps(&again, 1, 0);
+        send(&mut again, GUEST, &fresh);
+        assert!(again.is_open(GUEST));
+    }
+}
+
+#[test]
+fn a_clock_set_back_brings_no_old_knock_to_life() {
+    let mut story = Story::with(with(vec![rotating()]));
+    let recorded = steps(&story, 1, 0);
+    send(&mut story, GUEST, &recorded);
+    story.pass(seconds(600));
+    let other = steps(&story, 2, 0);
+    send(&mut story, "198.51.100.9", &other);
+    story.engine.close(story.now, SSH, None);
+    story.told();
+    story.now.wall = Wall(story.now.wall.0 - seconds(600));
+    send(&mut story, "198.51.100.10", &recorded);
+    assert!(story.open.is_empty());
+}
+
+#[test]
+fn a_knock_made_for_another_host_or_door_or_with_another_key_opens_nothing() {
+    let mut story = Story::with(with(vec![rotating()]));
+    let step = Shape::default().time_step(story.now.wall);
+    let name = |text: &str| text.parse().unwrap();
+    for (number, knock) in [
+        derive(&key(1), &name("ssh"), HostId([8; 16]), &Shape::default(), step),
+        derive(&key(1), &name("web"), HOST, &Shape::default(), step),
+        derive(&key(3), &name("ssh"), HOST, &Shape::default(), step),
+    ]
+    .iter()
+    .enumerate()
+    {
+        send(&mut story, &format!("198.51.100.{}", 20 + number), knock);
+        assert!(story.open.is_empty());
+    }
+}
+
+#[test]
+fn forged_packets_in_the_middle_do_not_disturb_a_rotating_knock() {
+    let mut story = Story::with(with(vec![rotating()]));
+    let knock = steps(&story, 1, 0);
+    send(&mut story, GUEST, &knock[..3]);
+    story.knock(GUEST, &[7000, 30_000, 22, 9]);
+    story.syn(GUEST, knock[1].1);
+    send(&mut story, GUEST, &knock[3..]);
+    assert!(story.is_open(GUEST));
+}
+
+#[test]
+fn no_scan_opens_a_rotating_door() {
+    let mut story = Story::with(with(vec![rotating()]));
+    for order in [(1..=65_535).collect(), mixed((1..=65_535).collect(), 5)] {
+        let ports: Vec<u16> = order;
+        for port in ports {
+            story.now = story.now.later(Duration::from_micros(20));
+            story.syn("198.51.100.66", port);
+        }
+        assert!(story.open.is_empty());
+        story.pass(seconds(90_000));
+    }
+}
+
+#[test]
+fn a_knock_that_proves_its_sender_pardons_him_and_a_sequence_does_not() {
+    let mut story = Story::with(with(vec![rotating()]));
+    story.scan(GUEST, 1..=5);
+    assert_eq!(story.kernel.len(), 1);
+    story.pass(seconds(15));
+    let knock = steps(&story, 1, 0);
+    send(&mut story, GUEST, &knock);
+    assert!(story.is_open(GUEST) && story.kernel.is_empty(), "heard though banned, and let in");
+
+    let mut story = Story::with(with(vec![ssh()]));
+    story.scan(GUEST, 1..=5);
+    story.pass(seconds(15));
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(story.is_open(GUEST) && story.kernel.len() == 1, "whoever has seen it can send it");
+}
+
+#[test]
+fn a_ban_by_hand_is_not_pardoned() {
+    let mut story = Story::with(with(vec![rotating()]));
+    let single = GUEST.parse().unwrap();
+    story.engine.ban(story.now, single, Some(seconds(600)), "enough".to_owned()).unwrap();
+    story.told();
+    let knock = steps(&story, 1, 0);
+    send(&mut story, GUEST, &knock);
+    assert!(story.is_open(GUEST) && story.kernel.len() == 1);
+}
+
+#[test]
+fn inside_a_banned_network_only_the_guest_is_allowed_and_only_while_he_is_let_in() {
+    let guest = "2001:db8:7::7";
+    let mut story = Story::with(with(vec![rotating()]));
+    story.scan("2001:db8:7::bad", 1..=5);
+    assert_eq!(story.kernel[0].length(), 64);
+    let knock = steps(&story, 1, 0);
+    send(&mut story, guest, &knock);
+    assert!(story.is_open(guest) && story.kernel.len() == 1, "the others stay out");
+    let allowed = story.engine.allowances(story.now);
+    assert_eq!((allowed.len(), allowed[0].prefix), (1, guest.parse().unwrap()));
+    story.engine.close(story.now, SSH, None);
+    assert_eq!(story.engine.allowances(story.now).len(), 0);
+}
+
+#[test]
+fn a_knock_is_heard_from_where_probes_are_not_judged() {
+    let mut story = Story::with(with(vec![ssh()]));
+    for port in [7000, 9000, 8000] {
+        let bytes = build::ip(GUEST, HERE, build::tcp(1, port, TcpFlags::SYN)).bytes();
+        let frame = Frame {
+            link: Link::RawIp,
+            bytes: &bytes,
+            wire_length: bytes.len(),
+            checksums: Checksums::Verify,
+        };
+        story.engine.frame(story.now, frame, 9, &mut story.services);
+        story.told();
+    }
+    assert!(story.is_open(GUEST));
+    assert_eq!(story.engine.counters().trusted, 3);
+}
+
+mod single_packets {
+    use portcullis_core::door::spa::access::{Length, User, Weak};
+    use portcullis_core::door::spa::digest::Digest;
+    use portcullis_core::door::spa::envelope::{Keys, seal};
+    use portcullis_core::door::spa::key::{CipherKey, HmacKey};
+    use portcullis_core::door::spa::message::{Guest, Message, Random, Request, VERSION, ports_from_text};
+    use portcullis_core::door::spa::refusal::Refusal;
+    use portcullis_core::door::{SpaLock, spa};
+    use portcullis_core::net::PortSet;
+
+    use super::*;
+
+    fn keys() -> Keys {
+        let hmac = HmacKey::new(b"another key of many bytes").unwrap();
+        Keys::new(CipherKey::new(b"a key of many bytes").unwrap(), Digest::Sha256, &hmac).unwrap()
+    }
+
+    fn door() -> Door {
+        let user = User {
+            name: "ann".to_owned(),
+            keys: keys(),
+            weak: Weak::default(),
+            from: Vec::new(),
+            tcp: PortSet::all(),
+            udp: PortSet::default(),
+            required_name: None,
+            require_address: false,
+            expires: None,
+            length: Length::default(),
+        };
+        let lock = SpaLock { users: vec![user], window: spa::WINDOW, port: spa::PORT };
+        Door { lock: Lock::Spa(lock), ..ssh() }
+    }
+
+    fn packet(story: &Story, ahead: u64, number: u8, guest: Guest, ports: &str) -> Payload {
+        let message = Message {
+            random: Random::from_bytes([number; 8]),
+            user: "ann".to_owned(),
+            time: story.now.wall.0.as_secs() + ahead,
+            version: VERSION.to_owned(),
+            guest,
+            request: Request::Access(ports_from_text(ports).unwrap()),
+            timeout: None,
+            server_authentication: None,
+        };
+        let text = seal(&message, Digest::Sha256, &keys(), [number; 8]).unwrap();
+        build::udp(4000, spa::PORT, text.as_bytes())
+    }
+
+    fn story() -> Story {
+        let mut story = Story::with(with(vec![door()]));
+        story.engine.covered_until(story.now.wall + seconds(5));
+        story
+    }
+
+    #[test]
+    fn one_packet_opens_once_and_no_replay_does() {
+        let mut story = story();
+        let knock = packet(&story, 0, 1, Guest::Source, "tcp/22");
+        story.packet(GUEST, knock.clone());
+        assert!(story.is_open(GUEST));
+        let opening = &story.engine.openings(story.now)[0];
+        assert_eq!(opening.until, Some(story.now.wall + seconds(30)), "as the user's length says");
+        assert_eq!(story.engine.counters().probes, 0);
+        assert_eq!(story.engine.seen_packets().len(), 1);
+        story.engine.close(story.now, SSH, None);
+        story.packet("198.51.100.9", knock.clone());
+        assert!(story.open.is_empty());
+        assert_eq!(story.last_why(), Why::Spa(Refusal::Replayed));
+        story.engine.reconfigure(story.now, with(vec![Door { renews: true, ..door() }]));
+        story.packet("198.51.100.9", knock);
+        assert!(story.open.is_empty(), "nor after a reload");
+    }
+
+    #[test]
+    fn what_a_start_would_not_refuse_is_on_the_disk_first() {
+        let mut story = story();
+        story.strikes = None;
+        let knock = packet(&story, 60, 1, Guest::Source, "tcp/22");
+        story.packet(GUEST, knock);
+        assert!(story.open.is_empty());
+        let (door, which) = story.spending.remove(0);
+        story.engine.spent(story.now, door, which, true);
+        story.told();
+        assert!(story.is_open(GUEST));
+        assert_eq!(story.engine.traces()[0].clock_difference, Some(60));
+    }
+
+    #[test]
+    fn after_a_start_what_is_older_is_refused() {
+        let mut story = story();
+        let knock = packet(&story, 0, 1, Guest::Source, "tcp/22");
+        story.engine.refuse_before(story.now.wall + seconds(1));
+        story.packet(GUEST, knock);
+        assert!(story.open.is_empty());
+        assert_eq!(story.last_why(), Why::Spa(Refusal::BeforeFloor));
+    }
+
+    #[test]
+    fn policy_has_its_word_about_whom_a_packet_names() {
+        let mut story = story();
+        for (number, guest, ports, why) in [
+            (1, HERE, "tcp/22", Why::Address),
+            (2, "192.0.2.255", "tcp/22", Why::Address),
+            (3, "198.51.100.20", "tcp/23", Why::NotOffered),
+        ] {
+            let knock = packet(&story, 0, number, Guest::Address(address(guest)), ports);
+            story.packet(GUEST, knock);
+            assert_eq!(story.last_why(), why, "{guest}");
+        }
+        assert!(story.open.is_empty());
+        let knock = packet(&story, 0, 9, Guest::Address(address("198.51.100.20")), "tcp/22");
+        story.scan(GUEST, 1..=5);
+        story.packet(GUEST, knock);
+        assert!(story.is_open("198.51.100.20"), "heard from a banned source");
+        assert_eq!(story.kernel.len(), 1, "who asks for another is not pardoned");
+    }
+
+    #[test]
+    fn junk_to_the_port_is_a_probe_with_a_trace() {
+        let mut story = story();
+        story.packet(GUEST, build::udp(4000, spa::PORT, &[b'x'; 180]));
+        assert_eq!((story.engine.counters().probes, story.engine.traces().len()), (1, 1));
+    }
+}
