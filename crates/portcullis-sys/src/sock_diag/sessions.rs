@@ -61,6 +61,23 @@ impl Sockets {
         Ok(sessions)
     }
 
+    /// Whether `remote` has a session that stands on one of these local ports.
+    ///
+    /// # Errors
+    /// Only if the kernel can't be asked.
+    pub fn has_session_with(
+        &mut self,
+        protocol: Protocol,
+        ports: &PortSet,
+        remote: IpAddr,
+    ) -> Result<bool, NetlinkError> {
+        let (remote, mut is_found) = (remote.to_canonical(), false);
+        self.visit_sessions(protocol, ports, STANDING, |session, _| {
+            is_found |= session.remote.ip() == remote;
+        })?;
+        Ok(is_found)
+    }
+
     /// Cuts the connections that `remote` has, or is about to have, to local ports: the programs at both ends get an
     /// error (TCP sends a RST). Returns how many there were, at most 65,536.
     ///

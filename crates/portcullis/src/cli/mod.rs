@@ -8,6 +8,7 @@ mod ban;
 mod bans;
 mod check;
 mod completions;
+mod doors;
 mod import;
 pub mod knock;
 mod list;
@@ -72,6 +73,14 @@ enum Verb {
     Unban(ban::UnbanArguments),
     /// Never ban these; also lists and removes what was allowed by hand
     Allow(allow::AllowArguments),
+    /// List the doors, for whom they are open, and how the last knocks ended
+    Doors(doors::DoorsArguments),
+    /// Open a door by hand
+    Open(doors::OpenArguments),
+    /// Shut a door by hand
+    Close(doors::CloseArguments),
+    /// Tell what happened at doors
+    Events(doors::EventsArguments),
     /// Only tell from now on; what scans had brought about ends, and bans by hand stay
     Observe(place::Place),
     /// Block scanners from now on
@@ -118,6 +127,10 @@ pub fn main() -> ExitCode {
         Verb::Ban(arguments) => ban::ban(&arguments),
         Verb::Unban(arguments) => ban::unban(&arguments),
         Verb::Allow(arguments) => allow::allow(&arguments),
+        Verb::Doors(arguments) => doors::doors(&arguments),
+        Verb::Open(arguments) => doors::open(&arguments),
+        Verb::Close(arguments) => doors::close(&arguments),
+        Verb::Events(arguments) => doors::events(&arguments),
         Verb::Observe(place) => mode::observe(&place),
         Verb::Enforce(place) => mode::enforce(&place),
         Verb::Reload(place) => mode::reload(&place),

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod client;
+pub mod doors;
 pub mod protocol;
 mod replies;
 pub mod server;
@@ -13,10 +14,13 @@ pub mod status;
 pub mod term;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
+use portcullis_core::door::{Name, Opening};
 use portcullis_core::event::{Ban, Id, Mode, Protection, Until};
 use portcullis_core::net::{Prefix, PrefixError};
+use portcullis_core::time::Wall;
 use tokio::sync::oneshot;
 
 use crate::exit::Exit;
@@ -64,6 +68,26 @@ pub enum Command {
     Disallow(Vec<Prefix>),
     /// Observe or enforce from now on, over restarts, until `reload`.
     SetMode(Mode),
+    /// The doors, and for whom they are open.
+    Doors,
+    /// Open a door.
+    Open {
+        /// Its name.
+        door: String,
+        /// For whom.
+        address: IpAddr,
+        /// How long; `None` is as the door says.
+        term: Option<Term>,
+    },
+    /// Shut a door.
+    Close {
+        /// Its name.
+        door: String,
+        /// For whom; `None` is for everybody.
+        address: Option<IpAddr>,
+    },
+    /// What happened at doors since then.
+    DoorEvents(Wall),
     /// Read the configuration anew.
     Reload,
 }
@@ -72,7 +96,14 @@ impl Command {
     /// Whether it changes something, which takes more rights than reading.
     #[must_use]
     pub fn is_change(&self) -> bool {
-        !matches!(self, Command::Status | Command::Bans { .. } | Command::Allowances)
+        !matches!(
+            self,
+            Command::Status
+                | Command::Bans { .. }
+                | Command::Allowances
+                | Command::Doors
+                | Command::DoorEvents(_)
+        )
     }
 }
 
@@ -114,6 +145,10 @@ pub enum Answer {
     Bans(Vec<Ban>),
     /// To `Allowances`: all of them, sorted by prefix.
     Allowances(Vec<(Prefix, Until)>),
+    /// To `Doors`: all of them, in the order of the configuration.
+    Doors(Vec<doors::DoorFields>),
+    /// To `DoorEvents`: the lines as they were told, oldest first.
+    DoorEvents(Vec<String>),
     /// To a change: what became of each thing that was named.
     Outcomes(Vec<Outcome>),
     /// To `Reload`: what is different now, one sentence each; empty where nothing is.
@@ -163,6 +198,24 @@ pub enum Outcome {
     Disallowed(Prefix),
     /// It was not allowed by hand.
     NotAllowed(Prefix),
+    /// The door is open.
+    Opened(Opening),
+    /// The door is shut for this guest.
+    Closed {
+        /// Which.
+        door: Name,
+        /// For whom.
+        address: IpAddr,
+    },
+    /// The door was not open for whoever was meant.
+    NotOpen(String),
+    /// The door was not opened.
+    NotOpened {
+        /// Which.
+        door: String,
+        /// Why, and how to mend it.
+        why: String,
+    },
     /// The mode holds.
     Mode(Mode),
     /// It did not work.

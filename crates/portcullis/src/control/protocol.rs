@@ -4,12 +4,15 @@
 //! Version 1. A server that is asked in another version says so, and does nothing.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use portcullis_core::event::Mode;
 use portcullis_core::net::Prefix;
+use portcullis_core::time::Wall;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::doors::DoorFields;
 use super::term::Term;
 use super::{Command, Status, Target};
 use crate::exit::Exit;
@@ -73,6 +76,32 @@ pub enum Request {
         /// Whose.
         prefixes: Vec<Text<Prefix>>,
     },
+    /// The doors.
+    Doors,
+    /// Open a door.
+    Open {
+        /// Its name.
+        door: String,
+        /// For whom.
+        address: Text<IpAddr>,
+        /// How long.
+        #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+        term: Option<Text<Term>>,
+    },
+    /// Shut a door.
+    Close {
+        /// Its name.
+        door: String,
+        /// For whom; everybody, if it is not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<Text<IpAddr>>,
+    },
+    /// What happened at doors.
+    #[serde(rename = "door-events")]
+    DoorEvents {
+        /// Since when, in milliseconds since 1970.
+        since: u64,
+    },
     /// Only tell what would be done.
     Observe,
     /// Block.
@@ -96,6 +125,13 @@ pub enum Reply {
     Ban(BanFields),
     /// One entry of `allowances`.
     Allowance(AllowFields),
+    /// One entry of `doors`.
+    Door(DoorFields),
+    /// One entry of `door-events`: a line of JSON as it was told.
+    Line {
+        /// The line.
+        line: String,
+    },
     /// What became of one thing that was named.
     Outcome {
         /// The exit code that it alone would give.
@@ -204,6 +240,16 @@ impl Request {
             Request::Allowances => Command::Allowances,
             Request::Allow { prefixes, term } => Command::Allow { prefixes: plain(prefixes), term: term.0 },
             Request::Disallow { prefixes } => Command::Disallow(plain(prefixes)),
+            Request::Doors => Command::Doors,
+            Request::Open { door, address, term } => {
+                Command::Open { door, address: address.0, term: term.map(|term| term.0) }
+            }
+            Request::Close { door, address } => {
+                Command::Close { door, address: address.map(|address| address.0) }
+            }
+            Request::DoorEvents { since } => {
+                Command::DoorEvents(Wall(std::time::Duration::from_millis(since)))
+            }
             Request::Observe => Command::SetMode(Mode::Observe),
             Request::Enforce => Command::SetMode(Mode::Enforce),
             Request::Reload => Command::Reload,
@@ -232,6 +278,14 @@ mod tests {
             Request::Allowances,
             Request::Allow { prefixes: prefixes(), term: Text(Term::Ever) },
             Request::Disallow { prefixes: prefixes() },
+            Request::Doors,
+            Request::Open {
+                door: "ssh".into(),
+                address: Text("2001:db8::1".parse().unwrap()),
+                term: Some(Text(Term::For(Duration::from_secs(30)))),
+            },
+            Request::Close { door: "ssh".into(), address: None },
+            Request::DoorEvents { since: 7 },
             Request::Observe,
             Request::Enforce,
             Request::Reload,

@@ -1,6 +1,7 @@
 //! The daemon's answers in the words of the wire: entries as their fields, outcomes as sentences for people.
 
-use portcullis_core::event::{BanState, Mode};
+use portcullis_core::door::OpeningState;
+use portcullis_core::event::{BanState, Mode, Until};
 
 use super::protocol::{PAGE, Reply};
 use super::{Answer, Command, Outcome};
@@ -29,6 +30,8 @@ pub(super) fn replies(answer: Answer) -> Result<Vec<Reply>, (Exit, String)> {
             .into_iter()
             .map(|(prefix, until)| Reply::Allowance(json::allowance(prefix, Some(until))))
             .collect(),
+        Answer::Doors(doors) => doors.into_iter().map(Reply::Door).collect(),
+        Answer::DoorEvents(lines) => lines.into_iter().map(|line| Reply::Line { line }).collect(),
         Answer::Outcomes(outcomes) => outcomes.iter().map(outcome).collect(),
         Answer::Reloaded(changes) if changes.is_empty() => {
             vec![done("the configuration was read; nothing in it is different".to_owned())]
@@ -84,6 +87,23 @@ fn outcome(outcome: &Outcome) -> Reply {
             Exit::Failed,
             format!("{prefix} is not allowed by hand; portcullis allow --list tells who is"),
         ),
+        Outcome::Opened(opening) => match opening.state {
+            OpeningState::Failed => not_done(
+                Exit::Failed,
+                format!("door {} could not be opened for {}; see status", opening.name, opening.address),
+            ),
+            OpeningState::Pending | OpeningState::InForce => {
+                let until =
+                    opening.until.map_or(String::new(), |end| format!(" {}", words::until(Until::At(end))));
+                done(format!("door {} is open for {}{until}", opening.name, opening.address))
+            }
+        },
+        Outcome::Closed { door, address } => done(format!("door {door} is shut for {address}")),
+        Outcome::NotOpen(door) => not_done(
+            Exit::Failed,
+            format!("door {door} is open for nobody who was meant; portcullis doors lists for whom"),
+        ),
+        Outcome::NotOpened { door, why } => not_done(Exit::Failed, format!("door {door}: {why}")),
         Outcome::Mode(Mode::Observe) => done(
             "observing: scans are told and not blocked, and bans that scans had brought have ended; \
              portcullis enforce begins to block"

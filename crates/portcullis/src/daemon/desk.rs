@@ -1,11 +1,16 @@
 //! An operator's command, carried out on the engine.
 
+use std::net::IpAddr;
+
+use portcullis_core::door::Opening;
 use portcullis_core::engine::Engine;
+use portcullis_core::engine::doors::OpenRefusal;
 use portcullis_core::engine::operator::{BanRefusal, Selector};
 use portcullis_core::event::{Ban, Mode, Until};
 use portcullis_core::net::Prefix;
 use portcullis_core::time::Now;
 
+use crate::control::doors::DoorFields;
 use crate::control::{Answer, Command, Outcome, Target, Term};
 use crate::exit::Exit;
 use crate::record::json;
@@ -84,17 +89,77 @@ pub fn answer(
             };
             Answer::Outcomes(prefixes.into_iter().zip(was_allowed).map(outcome).collect())
         }
+        Command::Doors => {
+            let openings = engine.openings(now);
+            let fields = |door| DoorFields::of(door, openings.iter());
+            Answer::Doors(engine.doors().iter().map(fields).collect())
+        }
+        Command::Open { door, address, term } => {
+            let outcome = open(engine, now, &door, address, term);
+            perform(engine);
+            Answer::Outcomes(vec![match outcome {
+                // The kernel has answered in between.
+                Ok(own) => Outcome::Opened(as_it_stands(engine, now, own)),
+                Err(why) => Outcome::NotOpened { door, why },
+            }])
+        }
+        Command::Close { door, address } => {
+            let Some(id) = engine.door_named(&door) else {
+                return Answer::Outcomes(vec![Outcome::NotOpened { door, why: NO_SUCH_DOOR.to_owned() }]);
+            };
+            let closed = engine.close(now, id, address);
+            perform(engine);
+            let outcome = |own: Opening| Outcome::Closed { door: own.name, address: own.address };
+            match closed.is_empty() {
+                true => Answer::Outcomes(vec![Outcome::NotOpen(door)]),
+                false => Answer::Outcomes(closed.into_iter().map(outcome).collect()),
+            }
+        }
         Command::SetMode(Mode::Enforce) if !can_block => no_right(),
         Command::SetMode(mode) => {
             engine.set_mode(now, mode);
             perform(engine);
             Answer::Outcomes(vec![Outcome::Mode(mode)])
         }
-        Command::Status | Command::Reload => Answer::Refused {
+        Command::Status | Command::Reload | Command::DoorEvents(_) => Answer::Refused {
             exit: Exit::Failed,
             message: "this is answered before it comes here; please report it as a bug".to_owned(),
         },
     }
+}
+
+/// There is none of that name.
+const NO_SUCH_DOOR: &str = "there is no such door; portcullis doors lists them";
+
+fn open(
+    engine: &mut Engine,
+    now: Now,
+    door: &str,
+    address: IpAddr,
+    term: Option<Term>,
+) -> Result<Opening, String> {
+    let id = engine.door_named(door).ok_or(NO_SUCH_DOOR)?;
+    let length = match term {
+        None => None,
+        Some(term) => {
+            Some(term.duration().ok_or("a door is never open for ever; say for how long: --for 2h")?)
+        }
+    };
+    engine.open_by_hand(now, id, address, length).map_err(|refusal| {
+        match refusal {
+            OpenRefusal::NoDoor => NO_SUCH_DOOR,
+            OpenRefusal::Special => "that address is nobody's own (unspecified, multicast or broadcast)",
+            OpenRefusal::NoLength => "it keeps nothing open by itself; say for how long: --for 30s",
+            OpenRefusal::Observes => "it only observes (mode = \"observe\"), so it is not shut either",
+        }
+        .to_owned()
+    })
+}
+
+fn as_it_stands(engine: &Engine, now: Now, opening: Opening) -> Opening {
+    let all = engine.openings(now);
+    let found = all.into_iter().find(|own| (own.door, own.address) == (opening.door, opening.address));
+    found.unwrap_or(opening)
 }
 
 /// The ban is over for us; whether it is for the kernel as well, the kernel has said in between.

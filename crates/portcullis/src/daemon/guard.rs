@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use portcullis_core::door::{self, DoorId, Spending};
 use portcullis_core::engine::{Counters, Engine, Settings};
 use portcullis_core::event::{Action, Ban, BanState, Fate, Fault, Mode, Record, What};
 use portcullis_core::ledger::{Change, Held};
 use portcullis_core::net::Prefix;
 use portcullis_core::policy::Surroundings;
-use portcullis_core::time::{Mono, Now};
+use portcullis_core::time::{Mono, Now, Wall};
 use portcullis_core::wire::Refusals;
 use portcullis_sys::filter::{FilterSpec, Program};
 use portcullis_sys::nftables;
@@ -20,8 +21,10 @@ use portcullis_sys::{clock, priority};
 use tokio::sync::{mpsc, oneshot};
 
 use super::desk;
+use super::doors::DoorPlan;
 use super::host::KernelHost;
 use super::plan::Plan;
+use super::surroundings::Look;
 use crate::capture::Eyes;
 use crate::capture::listen::Reply;
 use crate::causes;
@@ -47,13 +50,19 @@ pub enum Order {
     /// An operator's command that concerns the engine.
     Command(Command, oneshot::Sender<Answer>),
     /// The host looks like this now.
-    Surround(Surroundings, Box<FilterSpec>),
+    Surround(Box<Surroundings>, Box<FilterSpec>),
     /// What the kernel held when a listing was begun.
     Compare(Mono, nftables::Held),
     /// The store has (or has not) kept these.
     Saved(Vec<Change>, bool),
     /// A new configuration; a persona's has responses.
-    Configure(Box<Settings>, Option<Box<Responses>>),
+    Configure(Box<Settings>, Option<Box<Responses>>, Box<DoorPlan>),
+    /// Whether a one-time sequence has been struck from its file.
+    Spent(DoorId, Spending, bool),
+    /// What carries a time before this would be refused by a start from now on.
+    Covered(Wall),
+    /// The store has (or has not) kept these changes of openings.
+    OpeningsSaved(Vec<door::Change>, bool),
     /// How the responses to an event of this source ended; why they failed, or nothing if that has been told.
     Answered(Prefix, Result<(), String>),
     /// The responses failed too often.
@@ -69,16 +78,32 @@ pub enum Order {
         /// Whether bans stay in the kernel, which ends them in time by itself.
         keep_bans: bool,
         /// Where the changes go.
-        changes: oneshot::Sender<(Vec<Change>, u64)>,
+        changes: oneshot::Sender<Last>,
     },
 }
 
+/// What the fast path leaves to the store.
+pub struct Last {
+    /// Of bans.
+    pub bans: Vec<Change>,
+    /// The first number that is free.
+    pub next_id: u64,
+    /// Of openings.
+    pub openings: Vec<door::Change>,
+}
+
 impl Order {
+    /// The host looks like this now.
+    #[must_use]
+    pub fn surround(look: &Look) -> Order {
+        Order::Surround(Box::new(look.surroundings.clone()), Box::new(look.filter.clone()))
+    }
+
     /// To do as `plan` says, in this mode.
     #[must_use]
     pub fn configure(plan: &Plan, mode: Mode) -> Order {
         let responses = plan.persona.as_ref().map(|persona| Box::new(persona.responses.clone()));
-        Order::Configure(Box::new(plan.settings(mode)), responses)
+        Order::Configure(Box::new(plan.settings(mode)), responses, Box::new(plan.doors.clone()))
     }
 }
 
@@ -88,6 +113,8 @@ pub enum Report {
     Record(Record),
     /// To be kept, and the first number that is free.
     Save(Vec<Change>, u64),
+    /// Changes of openings, to be kept.
+    SaveOpenings(Vec<door::Change>),
     /// Something has changed that is worth a sentence, and no fault.
     Notice(String),
     /// The kernel did not hold what it should: a listing is wanted.
@@ -154,6 +181,7 @@ pub struct Guard {
     orders: Receiver<Order>,
     out: Out,
     is_saving: bool,
+    is_saving_openings: bool,
     save_not_before: Mono,
     complaints: Complaints,
 }
@@ -171,6 +199,8 @@ pub struct Complaints {
     pub releases: Option<String>,
     /// The allow list.
     pub allowances: Option<String>,
+    /// Doors.
+    pub doors: Option<String>,
 }
 
 /// The way to the slow path: bounded, and never waited for.
@@ -206,6 +236,7 @@ impl Guard {
             orders,
             out,
             is_saving: false,
+            is_saving_openings: false,
             save_not_before: Mono::default(),
             complaints: Complaints::default(),
         };
@@ -259,7 +290,9 @@ impl Guard {
             }
             Pause::UntilReady => {
                 let now = clock::now().mono;
-                let save = (self.engine.is_dirty() && !self.is_saving).then_some(self.save_not_before);
+                let bans = self.engine.is_dirty() && !self.is_saving;
+                let openings = self.engine.are_openings_dirty() && !self.is_saving_openings;
+                let save = (bans || openings).then_some(self.save_not_before);
                 let eyes = self.eyes.next_timeout();
                 let due = [self.engine.next_timeout(), self.host.next_timeout(), save, eyes];
                 let due = due.into_iter().flatten().min();
@@ -314,20 +347,43 @@ impl Guard {
         false
     }
 
-    fn stop(&mut self, now: Now, keep_bans: bool, changes: oneshot::Sender<(Vec<Change>, u64)>) {
+    fn stop(&mut self, now: Now, keep_bans: bool, changes: oneshot::Sender<Last>) {
         // Scans that are under way get their last word.
         self.engine.finish(now, &mut self.host);
         self.perform(now);
-        if !keep_bans
-            && let Some(kernel) = &mut self.hands.kernel
-            && let Err(error) = kernel.remove_table()
-        {
-            let answer = causes::said(&error);
+        self.shut_what_runs_commands(now);
+        if !keep_bans && let Err(answer) = self.lift_all(now) {
             let what = What::Fault(Fault::NotChanged { answer });
             self.out.tell(Report::Record(Record { time: now.wall, what }));
         }
         // If nobody waits for them the slow path has ended before us, and the kernel still holds the bans.
-        drop(changes.send((self.engine.changes(now, usize::MAX), self.engine.ids_from())));
+        let last = Last {
+            bans: self.engine.changes(now, usize::MAX),
+            next_id: self.engine.ids_from(),
+            openings: self.engine.opening_changes(now, usize::MAX),
+        };
+        drop(changes.send(last));
+    }
+
+    /// Takes all bans out of the kernel. Doors stay shut.
+    fn lift_all(&mut self, now: Now) -> Result<(), String> {
+        let Some(kernel) = &mut self.hands.kernel else { return Ok(()) };
+        if self.hands.doors.in_kernel.is_empty() {
+            return kernel.remove_table().map_err(|error| causes::said(&error));
+        }
+        let bans = self.engine.bans(now, None, usize::MAX);
+        let prefixes: Vec<Prefix> = bans.iter().map(|ban| ban.prefix).collect();
+        kernel.release(&prefixes).map_err(|error| causes::said(&error))
+    }
+
+    /// Nobody would run the stop commands in time: these doors are shut with us.
+    fn shut_what_runs_commands(&mut self, now: Now) {
+        for name in self.hands.doors.with_errands.clone() {
+            if let Some(door) = self.engine.door_named(name.as_str()) {
+                self.engine.close(now, door, None);
+            }
+        }
+        self.perform(now);
     }
 
     fn carry_out(&mut self, now: Now, order: Order) {
@@ -341,7 +397,7 @@ impl Guard {
                 drop(answer.send(said));
             }
             Order::Surround(surroundings, filter) => {
-                self.engine.surround(now, surroundings);
+                self.engine.surround(now, *surroundings);
                 let muted_udp = std::mem::take(&mut self.filter.muted_udp);
                 self.filter = FilterSpec { muted_udp, ..*filter };
                 self.set_filter();
@@ -352,8 +408,9 @@ impl Guard {
                 {
                     // Even without bans: the next one must not go into a set that no rule asks.
                     kernel.distrust();
-                    if self.engine.bans_in_all() > 0 {
+                    if self.engine.bans_in_all() > 0 || !self.hands.doors.in_kernel.is_empty() {
                         self.complaints.table = complaint(kernel.make());
+                        self.engine.send_openings(now);
                     }
                 }
                 let mut held = bans_of(&held);
@@ -362,6 +419,13 @@ impl Guard {
             }
             Order::Answered(prefix, answer) => self.engine.enforced(now, &[(prefix, answer)]),
             Order::GiveUp(prefix) => self.engine.give_up(now, prefix),
+            Order::Spent(door, which, is_done) => self.engine.spent(now, door, which, is_done),
+            Order::Covered(mark) => self.engine.covered_until(mark),
+            Order::OpeningsSaved(changes, is_kept) => {
+                self.is_saving_openings = false;
+                self.engine.openings_saved(&changes, is_kept);
+                self.save_not_before = if is_kept { now.mono } else { now.mono + SAVE_AGAIN };
+            }
             Order::Rearm(sources) => {
                 for source in sources {
                     self.engine.rearm(now, source);
@@ -372,7 +436,10 @@ impl Guard {
                 self.engine.saved(&changes, is_kept);
                 self.save_not_before = if is_kept { now.mono } else { now.mono + SAVE_AGAIN };
             }
-            Order::Configure(settings, responses) => {
+            Order::Configure(settings, responses, doors) => {
+                // Before the engine is told: what it shuts then is shut in the kernel already, or goes with its door.
+                let doors = doors.hands_by(self.hands.doors.queue.clone());
+                self.complaints.doors = self.hands.set_doors(doors).err();
                 if let (Some(errands), Some(responses)) = (&mut self.hands.errands, responses) {
                     errands.responses = *responses;
                 }
@@ -409,7 +476,21 @@ impl Guard {
         }
     }
 
+    fn save_openings(&mut self, now: Now) {
+        if self.is_saving_openings || !self.engine.are_openings_dirty() || now.mono < self.save_not_before {
+            return;
+        }
+        // Room first, as with bans.
+        if let Ok(room) = self.out.reports.try_reserve() {
+            room.send(Report::SaveOpenings(self.engine.opening_changes(now, CHANGES)));
+            self.is_saving_openings = true;
+        } else {
+            self.save_not_before = now.mono + Duration::from_millis(10);
+        }
+    }
+
     fn save(&mut self, now: Now) {
+        self.save_openings(now);
         if self.is_saving || !self.engine.is_dirty() || now.mono < self.save_not_before {
             return;
         }
@@ -476,12 +557,22 @@ fn perform(engine: &mut Engine, hands: &mut Hands, out: &mut Out, complaints: &m
                 engine.allowed(now, complaints.allowances.is_none());
                 &complaints.allowances
             }
-            // No configuration names a door yet.
-            Action::Open { door, address, .. } | Action::Shut { door, address, .. } => {
-                engine.door_answered(now, door, address, Err("doors are not connected".to_owned()));
+            Action::Open { door, name, address, remaining, is_refresh } => {
+                let answer = hands.open_door(&name, address, remaining, is_refresh);
+                engine.door_answered(now, door, address, answer);
                 continue;
             }
-            Action::Spend { .. } => continue,
+            Action::Shut { door, name, address, left } => {
+                let answer = hands.shut_door(&name, address, left);
+                engine.door_answered(now, door, address, answer);
+                continue;
+            }
+            Action::Spend { door, name, which } => {
+                if hands.doors.spend(door, name, which).is_err() {
+                    engine.spent(now, door, which, false);
+                }
+                continue;
+            }
             Action::Record(record) => {
                 out.tell(Report::Record(record));
                 continue;

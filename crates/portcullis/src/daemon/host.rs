@@ -1,11 +1,12 @@
 //! Asks the kernel whether something is there: sockets first, then whether the port is translated to somewhere else.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_core::engine::{Freshness, Host, Presence};
 use portcullis_core::event::Kind;
-use portcullis_core::net::{Endpoint, Protocol};
+use portcullis_core::net::{Endpoint, PortSet, Protocol};
 use portcullis_core::scan::Contact;
 use portcullis_core::time::Mono;
 use portcullis_sys::conntrack::Conntrack;
@@ -108,6 +109,15 @@ impl KernelHost {
 }
 
 impl Host for KernelHost {
+    fn has_session(&mut self, guest: IpAddr, ports: &[(Protocol, PortSet)]) -> bool {
+        ports.iter().any(|(protocol, ports)| {
+            self.sockets.has_session_with(*protocol, ports, guest).unwrap_or_else(|_| {
+                self.failures += 1;
+                false
+            })
+        })
+    }
+
     fn presence(&mut self, contact: &Contact, freshness: Freshness) -> Presence {
         let known = self.recent.get(&contact.target).filter(|(at, _)| self.now.since(*at) < RECENT);
         let is_service = match known {

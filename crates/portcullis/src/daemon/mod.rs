@@ -3,6 +3,8 @@
 
 pub mod background;
 mod desk;
+mod doorkeeper;
+mod doors;
 mod errands;
 pub mod guard;
 pub mod host;
@@ -16,6 +18,7 @@ pub mod plan;
 mod slow;
 mod status;
 pub mod surroundings;
+mod trail;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -44,10 +47,14 @@ use crate::control::access::Access;
 use crate::control::server::{Limits, Server};
 use crate::exit::Exit;
 use crate::record::Start;
+use crate::record::Told;
+use crate::record::store::doors::StoredDoors;
 use crate::record::store::{Store, StoreError, Stored};
+use crate::respond::doors::DoorErrand;
 use crate::respond::hands::Hands;
 use crate::respond::nftables::{Kernel, bans_of};
 use background::Ready;
+use doorkeeper::Doorkeeper;
 use guard::Guard;
 use host::KernelHost;
 pub use journal::farewell;
@@ -55,6 +62,7 @@ use output::Output;
 use pid_file::PidFile;
 use plan::{ModeBy, Plan, Started};
 use slow::{Ears, Ended, Slow};
+use trail::Trail;
 
 /// Our table in the kernel.
 pub const TABLE: &str = "portcullis";
@@ -139,7 +147,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         .map_err(|error| NotStarted::failed("the journal could not be opened", error))?;
     let mut faults = Vec::new();
 
-    let look = surroundings::look(&plan.config)
+    let look = surroundings::look(&plan.config, &plan.doors.listened)
         .map_err(|error| NotStarted::failed("interfaces and addresses could not be read", error))?;
     if let Some(persona) = &mut plan.persona {
         let of_ignore_file = persona.refresh_ignore_file(&look.surroundings);
@@ -207,6 +215,11 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         }
     };
 
+    // Before anything that takes its time: until then strangers come in.
+    if let Some(standing) = shut_doors(kernel.as_mut(), &plan)? {
+        output.tell(Told::Notice { what: standing });
+    }
+
     let netlink = |error| NotStarted::failed("netlink could not be opened", error);
     let mut host = KernelHost::open().map_err(netlink)?;
     if plan.persona.as_ref().is_some_and(|own| own.arguments.ignores_services) {
@@ -235,7 +248,11 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         journal.begin_pending(&engine, since);
     }
 
-    let hands = Hands { kernel, errands: errands_of_guard };
+    let (doors, door_errands) = plan.doors.hands();
+    faults.extend(plan.doors.remarks.iter().cloned());
+    let (keeper, unread) = restore_openings(&mut engine, &plan, &stored.doors, door_errands, since);
+    faults.extend(unread);
+    let hands = Hands { kernel, errands: errands_of_guard, doors };
     let engine_name = eyes.name();
     let (reports_to, reports) = mpsc::channel(REPORTS);
     let our_port = hands.kernel.as_ref().map(Kernel::port);
@@ -257,7 +274,10 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         monitor: monitor.transpose().map_err(netlink)?,
         watch: Watch::open().map_err(netlink)?,
     };
-    let listing = our_port.map(|_| Nftables::open(&plan.names.table)).transpose().map_err(netlink)?;
+    let mut listing = our_port.map(|_| Nftables::open(&plan.names.table)).transpose().map_err(netlink)?;
+    if let Some(listing) = &mut listing {
+        listing.expect_doors(plan.doors.kernel.clone());
+    }
 
     let start = Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -285,6 +305,8 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         yesterday: status::Counted::default(),
         effects_saved: None,
         errands,
+        keeper,
+        trail: Trail::new(stored.doors.events),
         ready,
     };
 
@@ -369,6 +391,43 @@ fn restore(
     }
     engine.send_allow_list(now);
     engine.bans_in_all() as u64
+}
+
+/// Has the kernel shut the doors; says how many sessions stand behind them, if they were open before.
+fn shut_doors(kernel: Option<&mut Kernel>, plan: &Plan) -> Result<Option<String>, NotStarted> {
+    let doors = &plan.doors.kernel;
+    let Some(kernel) = kernel else {
+        return match doors.doors().is_empty() {
+            true => Ok(None),
+            false => Err(NotStarted { exit: Exit::NotPermitted, why: NO_RIGHT_TO_BLOCK.to_owned() }),
+        };
+    };
+    let were_shut = kernel.are_doors_shut(doors).unwrap_or(false);
+    kernel.set_doors(doors).map_err(|error| NotStarted::failed("the doors could not be shut", error))?;
+    Ok(if were_shut { None } else { doors::standing_sessions(doors) })
+}
+
+/// Brings back openings of an earlier run, and has the doorkeeper pay what is owed for those that are over.
+fn restore_openings(
+    engine: &mut Engine,
+    plan: &Plan,
+    stored: &StoredDoors,
+    errands: mpsc::Receiver<DoorErrand>,
+    now: portcullis_core::time::Now,
+) -> (Doorkeeper, Vec<String>) {
+    let (mut keeper, unread) = Doorkeeper::new(plan.doors.actions.clone(), errands, &stored.debts);
+    // What carries a time from before now, or from before the mark that the last run left, may have been used by it.
+    engine.refuse_before(stored.seen_until.unwrap_or_default().max(now.wall));
+    let doors: Vec<_> = engine.doors().iter().map(|door| door.name.clone()).collect();
+    let used = |name: &portcullis_core::door::Name| {
+        stored.used.iter().map(|entry| (name.clone(), *entry)).collect::<Vec<_>>()
+    };
+    engine.restore_seen_packets(&doors.iter().flat_map(used).collect::<Vec<_>>());
+    let over = engine.restore_openings(now, &stored.openings);
+    let standing = stored.openings.iter().map(|(opening, _)| opening);
+    let standing = standing.filter(|opening| !over.iter().any(|own| own == *opening));
+    keeper.settle(&standing.map(|opening| (opening.name.clone(), opening.address)).collect());
+    (keeper, unread)
 }
 
 fn restore_allowance(

@@ -18,6 +18,7 @@ use portcullis_core::time::Now;
 use tokio::sync::mpsc;
 
 use super::TABLE;
+use super::doors::DoorPlan;
 use super::errands::Errands;
 use super::plan::{Names, Plan};
 use crate::capture::listen::Unopened;
@@ -130,7 +131,8 @@ impl Persona {
             ignore_file,
             ignore_file_found: ignore_file,
         };
-        Ok(Plan { config, files: vec![file], mode_of_run: None, names, persona: Some(persona) })
+        let doors = DoorPlan::default();
+        Ok(Plan { config, files: vec![file], mode_of_run: None, names, doors, persona: Some(persona) })
     }
 
     /// How the engine judges.

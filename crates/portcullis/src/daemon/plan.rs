@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use portcullis_core::door;
 use portcullis_core::engine::Settings;
 use portcullis_core::event::Mode;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 
+use super::doors::DoorPlan;
 use super::persona::Persona;
 use crate::capture::listen::Listening;
 use crate::cli::portsentry::PortsentryArguments;
 use crate::cli::run::RunArguments;
-use crate::config::{Config, Faults, Trigger, load_for_run, standard_files};
+use crate::config::{Config, Fault, Faults, Trigger, load_for_run, standard_files};
 use crate::record::store::FILE_NAME;
 
 /// Where the configuration stands if nobody says otherwise.
@@ -46,6 +48,8 @@ pub struct Plan {
     pub mode_of_run: Option<Mode>,
     /// What is this program's own.
     pub names: Names,
+    /// The doors.
+    pub doors: DoorPlan,
     /// What goes another way because the program was started as PortSentry.
     pub persona: Option<Persona>,
 }
@@ -108,7 +112,16 @@ impl Plan {
         }
         let store = config.record.state.join(FILE_NAME);
         let names = Names { table: super::TABLE.to_owned(), store };
-        Ok(Plan { config, files, mode_of_run: arguments.mode(), names, persona: None })
+        let observes = arguments.mode() == Some(Mode::Observe);
+        let doors = DoorPlan::of(&config, observes).map_err(|why| {
+            let place = files.first().cloned().unwrap_or_default();
+            Faults(
+                why.into_iter()
+                    .map(|why| Fault::of_file(&place, why, "mend it, or take the door out"))
+                    .collect(),
+            )
+        })?;
+        Ok(Plan { config, files, mode_of_run: arguments.mode(), names, doors, persona: None })
     }
 
     /// The mode, given what was last said by hand, and who determined it.
@@ -125,7 +138,10 @@ impl Plan {
     /// What the engine is told.
     #[must_use]
     pub fn settings(&self, mode: Mode) -> Settings {
-        let Some(persona) = &self.persona else { return settings(&self.config, mode) };
+        let doors = self.doors.settings.clone();
+        let Some(persona) = &self.persona else {
+            return Settings { doors, ..settings(&self.config, mode) };
+        };
         // Where BLOCK_TCP and BLOCK_UDP are 0 nobody is blocked any more, and whoever is blocked stays so, as it was
         // with PortSentry; only an operator who says observe ends the blocks of before.
         let mode = if self.config.respond.mode == Mode::Observe { Mode::Enforce } else { mode };
@@ -174,6 +190,6 @@ pub fn settings(config: &Config, mode: Mode) -> Settings {
         },
         allow: config.protect.allow.clone(),
         singly: None,
-        doors: portcullis_core::door::Settings::default(),
+        doors: door::Settings::default(),
     }
 }

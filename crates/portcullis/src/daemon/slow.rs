@@ -1,6 +1,7 @@
 //! The slow path: the log, the store, the control socket, and what the kernel announces. One thread, one runtime; it
 //! may wait, since the fast path never waits for it.
 
+mod doors;
 mod persona;
 
 use std::io::{self, Write};
@@ -23,13 +24,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::persona::next_errand;
 use super::background::Ready;
+use super::doorkeeper::Doorkeeper;
 use super::errands::Errands;
-use super::guard::{Order, Orders, Report, Vitals};
+use super::guard::{Last, Order, Orders, Report, Vitals};
 use super::output::Output;
 use super::persona::Persona;
 use super::plan::{ModeBy, Plan, Started};
 use super::status::Counted;
 use super::surroundings::{self, Look};
+use super::trail::Trail;
 use super::{peers, status};
 use crate::causes;
 use crate::control::access::Access;
@@ -53,6 +56,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What errands have done goes into the store in pieces of this many sources.
 const EFFECTS: usize = 4096;
+
+/// Lines of what happened at doors that are shown at once.
+const TRAIL_SHOWN: usize = 10_000;
 
 /// Everything that the slow path owns.
 pub struct Slow {
@@ -90,6 +96,10 @@ pub struct Slow {
     pub effects_saved: Option<Instant>,
     /// A persona's responses.
     pub errands: Option<Errands>,
+    /// Commands and files of doors.
+    pub keeper: Doorkeeper,
+    /// What happened at doors.
+    pub trail: Trail,
     /// To be told when everything is watched.
     pub ready: Option<Ready>,
 }
@@ -142,6 +152,8 @@ impl Slow {
         let mut look_at: Option<Instant> = None;
         let mut day = interval(DAY);
         day.tick().await;
+        let mut mark = interval(doors::MARK_EVERY);
+        mark.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tell_service_manager(&[NotifyState::Ready]);
@@ -186,7 +198,9 @@ impl Slow {
                 _ = look.tick() => { self.look(); self.check_table(); self.tell_of_drops().await; }
                 _ = compare.tick() => self.compare(),
                 done = next_errand(self.errands.as_mut()) => self.finish(done),
+                done = self.keeper.next() => self.finish_at_door(done),
                 () = at_mono(self.output.due()) => self.output.catch_up(),
+                _ = mark.tick() => self.move_mark(),
                 _ = second.tick() => self.every_second(),
                 _ = day.tick() => self.tell_of_the_day().await,
             }
@@ -197,7 +211,11 @@ impl Slow {
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Record(record) => self.output.record(record),
+            Report::Record(record) => self.record(record),
+            Report::SaveOpenings(changes) => {
+                let is_kept = self.save_openings(&changes);
+                self.give(Order::OpeningsSaved(changes, is_kept));
+            }
             Report::Notice(what) => self.output.tell(Told::Notice { what }),
             Report::Doubt => self.compare(),
             Report::Save(changes, next_id) => {
@@ -267,10 +285,10 @@ impl Slow {
 
     /// Looks at the host again, and tells the fast path if it has changed.
     fn look(&mut self) {
-        match surroundings::look(&self.plan.config) {
+        match surroundings::look(&self.plan.config, &self.plan.doors.listened) {
             Ok(look) if look == self.look => {}
             Ok(look) => {
-                self.give(Order::Surround(look.surroundings.clone(), Box::new(look.filter.clone())));
+                self.give(Order::surround(&look));
                 self.look = look;
                 let refresh = |own: &Persona| own.refresh_ignore_file(&self.look.surroundings);
                 for fault in self.plan.persona.as_ref().map(refresh).unwrap_or_default() {
@@ -289,6 +307,13 @@ impl Slow {
         let answer = match asked.command {
             Command::Status => self.status().await,
             Command::Reload => self.reload().await,
+            Command::DoorEvents(since) => Answer::DoorEvents(self.trail.since(since, TRAIL_SHOWN)),
+            Command::Open { ref door, .. } | Command::Close { ref door, .. }
+                if asked.by.user != 0 && self.keeper.has_commands(door) =>
+            {
+                let message = format!("door {door} runs commands, so it is for root to open and close");
+                Answer::Refused { exit: Exit::NotPermitted, message }
+            }
             command => self.ask(command, by).await,
         };
         // The client may have gone away.
@@ -336,7 +361,8 @@ impl Slow {
             journal.reopen();
         }
         let answer = match Plan::read(&self.started).map_err(|faults| faults.to_string()).and_then(|plan| {
-            let look = surroundings::look(&plan.config).map_err(|error| causes::said(&error))?;
+            let look = surroundings::look(&plan.config, &plan.doors.listened)
+                .map_err(|error| causes::said(&error))?;
             Ok((plan, look))
         }) {
             Err(why) => {
@@ -384,11 +410,15 @@ impl Slow {
             });
         }
         self.save(&Changes { mode: Some(None), ..Changes::default() });
+        if let Some(listing) = &mut self.listing {
+            listing.expect_doors(plan.doors.kernel.clone());
+        }
+        self.keeper.set_actions(plan.doors.actions.clone());
         self.give(Order::configure(&plan, mode));
         if let (Some(errands), Some(persona)) = (&mut self.errands, &plan.persona) {
             errands.set_responses(persona.responses.clone());
         }
-        self.give(Order::Surround(look.surroundings.clone(), Box::new(look.filter.clone())));
+        self.give(Order::surround(&look));
         let (access, complaints) = Access::of(&plan.config.control);
         self.access.send_replace(access);
         for complaint in complaints {
@@ -449,7 +479,10 @@ impl Slow {
         // What was on its way when the packet loop ended.
         while let Ok(report) = reports.try_recv() {
             match report {
-                Report::Record(record) => self.output.record(record),
+                Report::Record(record) => self.record(record),
+                Report::SaveOpenings(changes) => {
+                    self.save_openings(&changes);
+                }
                 Report::Save(changes, next_id) => {
                     self.save_all(&changes, next_id);
                 }
@@ -457,8 +490,10 @@ impl Slow {
             }
         }
         self.end_errands().await;
-        if let Ok((changes, next_id)) = last {
-            self.save_all(&changes, next_id);
+        self.end_at_doors().await;
+        if let Ok(Last { bans, next_id, openings }) = last {
+            self.save_all(&bans, next_id);
+            self.save_openings(&openings);
         }
         let mut why = why.to_owned();
         if keep_bans && bans > 0 {

@@ -100,13 +100,14 @@ fn refused(vitals: &Vitals) -> std::collections::BTreeMap<String, u64> {
 fn faults(slow: &Slow, vitals: &Vitals) -> Vec<String> {
     let mut faults = slow.faults.clone();
     faults.extend(slow.store_fault.clone());
-    let Complaints { filter, table, bans, releases, allowances } = &vitals.complaints;
+    let Complaints { filter, table, bans, releases, allowances, doors } = &vitals.complaints;
     for (what, complaint) in [
         ("the packet filter", filter),
         ("our table", table),
         ("bans", bans),
         ("releases from bans", releases),
         ("the allow list", allowances),
+        ("doors", doors),
     ] {
         faults.extend(complaint.as_ref().map(|answer| format!("the kernel refused {what}: {answer}")));
     }

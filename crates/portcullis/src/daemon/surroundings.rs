@@ -3,12 +3,12 @@
 use std::fs;
 use std::net::IpAddr;
 
-use portcullis_core::net::PortSet;
 use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_sys::filter::{FilterSpec, InterfaceChoice};
 use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::route::{self, Interface};
 
+use super::doors::{Listened, with};
 use crate::config::Config;
 
 /// Where resolvers stand. Behind a local stub (`127.0.0.53`) systemd-resolved names the true ones.
@@ -31,7 +31,7 @@ pub struct Look {
 ///
 /// # Errors
 /// The kernel did not answer.
-pub fn look(config: &Config) -> Result<Look, NetlinkError> {
+pub fn look(config: &Config, doors: &Listened) -> Result<Look, NetlinkError> {
     let network = route::snapshot()?;
     let index_of = |names: &[String]| -> Vec<u32> {
         network.interfaces.iter().filter(|own| names.contains(&own.name)).map(|own| own.index).collect()
@@ -77,12 +77,12 @@ pub fn look(config: &Config) -> Result<Look, NetlinkError> {
         ephemeral: ephemeral_ports(),
     };
     let filter = FilterSpec {
-        tcp: config.watch.tcp.clone(),
-        udp: config.watch.udp.clone(),
+        tcp: with(&config.watch.tcp, &doors.syns),
+        udp: with(&config.watch.udp, &doors.datagrams),
         interfaces,
         muted_udp: Vec::new(),
-        heard_tcp: PortSet::default(),
-        heard_udp: PortSet::default(),
+        heard_tcp: doors.all_tcp.clone(),
+        heard_udp: doors.all_udp.clone(),
     };
     Ok(Look { surroundings, filter, watched, absent })
 }

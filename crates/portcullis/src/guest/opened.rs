@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// One try; a shut door drops the SYN, and a second one follows after a second (RFC 6298 §2).
-const TRY: Duration = Duration::from_millis(250);
+const TRY: Duration = Duration::from_millis(100);
 
 /// Between a refusal and the next try.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -1,6 +1,10 @@
 //! The fast path's hands: bans go into our own set at once, and whatever takes a command or a file is handed to the
 //! slow path as an errand.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use portcullis_core::door::Name;
 use portcullis_core::engine::Engine;
 use portcullis_core::event::{Allowance, Cause};
 use portcullis_core::net::{Prefix, Protocol};
@@ -9,6 +13,7 @@ use portcullis_core::time::Now;
 use portcullis_sys::netlink::NetlinkError;
 use tokio::sync::mpsc;
 
+use super::doors::DoorHands;
 use super::nftables::Kernel;
 use super::responses::Responses;
 
@@ -47,6 +52,8 @@ pub struct Hands {
     pub kernel: Option<Kernel>,
     /// Only a persona has some.
     pub errands: Option<Errands>,
+    /// At doors.
+    pub doors: DoorHands,
 }
 
 impl Hands {
@@ -129,12 +136,48 @@ impl Hands {
         }
     }
 
+    /// Opens a door; the engine is to be told how that went.
+    ///
+    /// # Errors
+    /// As [`DoorHands::open`].
+    pub fn open_door(
+        &mut self,
+        name: &Name,
+        address: IpAddr,
+        remaining: Option<Duration>,
+        is_refresh: bool,
+    ) -> Result<(), String> {
+        self.doors.open(self.kernel.as_mut(), name, address, remaining, is_refresh)
+    }
+
+    /// Shuts a door.
+    ///
+    /// # Errors
+    /// As [`DoorHands::shut`].
+    pub fn shut_door(&mut self, name: &Name, address: IpAddr, left: usize) -> Result<(), String> {
+        self.doors.shut(self.kernel.as_mut(), name, address, left)
+    }
+
+    /// The doors are these now.
+    ///
+    /// # Errors
+    /// The kernel refused, or may not be asked; the doors before hold on there.
+    pub fn set_doors(&mut self, doors: DoorHands) -> Result<(), String> {
+        self.doors = doors;
+        match &mut self.kernel {
+            Some(kernel) => kernel.set_doors(&self.doors.kernel).map_err(|error| crate::causes::said(&error)),
+            None if self.doors.in_kernel.is_empty() => Ok(()),
+            None => Err(crate::daemon::NO_RIGHT_TO_BLOCK.to_owned()),
+        }
+    }
+
     /// Makes our table, if bans will go there.
     ///
     /// # Errors
     /// The kernel refused.
     pub fn prepare(&mut self) -> Result<(), NetlinkError> {
-        let is_used = self.errands.as_ref().is_none_or(|errands| errands.responses.may_use_set());
+        let has_bans = self.errands.as_ref().is_none_or(|errands| errands.responses.may_use_set());
+        let is_used = has_bans || !self.doors.in_kernel.is_empty();
         match &mut self.kernel {
             Some(kernel) if is_used => kernel.prepare(),
             _ => Ok(()),

@@ -3,6 +3,7 @@
 //! written.
 
 pub mod command;
+pub mod doors;
 pub mod effects;
 pub mod hands;
 pub mod hosts_deny;

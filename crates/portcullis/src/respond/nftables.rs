@@ -3,13 +3,15 @@
 //! The table is made when the first ban needs it: who only observes finds nothing changed on his machine.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use portcullis_core::event::Allowance;
 use portcullis_core::ledger;
 use portcullis_core::net::Prefix;
 use portcullis_core::policy::Block;
 use portcullis_sys::netlink::NetlinkError;
-use portcullis_sys::nftables::{Counter, Element, Held, Nftables};
+use portcullis_sys::nftables::{Counter, DoorName, Doors, Element, Held, Nftables};
 
 use crate::causes;
 
@@ -57,6 +59,58 @@ impl Kernel {
     /// As [`Kernel::make`].
     pub fn prepare(&mut self) -> Result<(), NetlinkError> {
         if self.is_made { Ok(()) } else { self.make() }
+    }
+
+    /// Makes these the doors, at one moment; guests of doors that stay are not touched.
+    ///
+    /// # Errors
+    /// The kernel refused; the doors before hold on.
+    pub fn set_doors(&mut self, doors: &Doors) -> Result<(), NetlinkError> {
+        if !doors.doors().is_empty() {
+            self.prepare()?;
+        }
+        // Without doors: what an earlier configuration had is taken away.
+        self.nftables.set_doors(doors.clone(), &[])
+    }
+
+    /// Whether these doors are shut already, as an earlier run left them.
+    ///
+    /// # Errors
+    /// The kernel did not say.
+    pub fn are_doors_shut(&mut self, doors: &Doors) -> Result<bool, NetlinkError> {
+        self.nftables.expect_doors(doors.clone());
+        self.nftables.is_intact()
+    }
+
+    /// Lets a guest in, for so long.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn open_door(
+        &mut self,
+        door: &DoorName,
+        address: IpAddr,
+        remaining: Option<Duration>,
+    ) -> Result<(), NetlinkError> {
+        match self.nftables.open_door(door, address, remaining) {
+            Err(error) if error.is_missing() => {
+                self.make()?;
+                self.nftables.open_door(door, address, remaining)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Shuts a guest out again; one that is not in is no fault.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn shut_door(&mut self, door: &DoorName, address: IpAddr) -> Result<(), NetlinkError> {
+        match self.nftables.shut_door(door, address) {
+            // Without the door nobody is let in by it.
+            Err(error) if error.is_missing() => Ok(()),
+            answer => answer,
+        }
     }
 
     /// The number by which a [`portcullis_sys::nftables::Monitor`] knows what we change ourselves.

@@ -27,6 +27,7 @@ const LAST_ERRANDS: Duration = Duration::from_secs(5);
 impl Slow {
     pub(super) fn every_second(&mut self) {
         self.output.catch_up();
+        self.save_trail();
         if self.errands.as_ref().is_some_and(Errands::is_dirty) {
             self.save_all(&[], 0);
         }

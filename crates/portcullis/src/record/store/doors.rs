@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use portcullis_core::door::spa::replay::Entry;
 use portcullis_core::door::{By, Change, DoorId, Name, Opening, OpeningState, User};
 use portcullis_core::time::Wall;
 use rusqlite::{Connection, Row, Transaction, params};
@@ -25,6 +26,8 @@ pub struct StoredDoors {
     pub debts: Vec<(Name, IpAddr, String)>,
     /// The latest lines of what happened, oldest first.
     pub events: Vec<(Wall, String)>,
+    /// Packets that are used up.
+    pub used: Vec<Entry>,
     /// Up to when a packet that carries a time may have been seen.
     pub seen_until: Option<Wall>,
 }
@@ -38,6 +41,8 @@ pub struct DoorChanges<'a> {
     pub debts: &'a [(Name, IpAddr, Option<String>)],
     /// What happened.
     pub events: &'a [(Wall, String)],
+    /// Packets that are used up.
+    pub used: &'a [Entry],
     /// A later mark than before; an earlier one changes nothing.
     pub seen_until: Option<Wall>,
 }
@@ -65,6 +70,15 @@ pub(super) fn read(connection: &Connection, faults: &mut Vec<String>) -> rusqlit
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         stored.events.push((wall(row.get(0)?), row.get(1)?));
+    }
+    let mut select = connection.prepare("SELECT time, mark FROM used_packets")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let time: i64 = row.get(0)?;
+        match row.get_ref(1)?.as_blob().ok().and_then(|mark| <[u8; 16]>::try_from(mark).ok()) {
+            Some(mark) => stored.used.push(Entry { time: time.cast_unsigned(), mark }),
+            None => faults.push("a used packet has no mark, and was passed over".to_owned()),
+        }
     }
     let mut select = connection.prepare("SELECT value FROM counters WHERE name = ?1")?;
     if let Some(row) = select.query([SEEN_UNTIL])?.next()? {
@@ -146,7 +160,16 @@ pub(super) fn write(transaction: &Transaction<'_>, changes: &DoorChanges<'_>) ->
             [EVENTS_KEPT],
         )?;
     }
+    for Entry { time, mark } in changes.used {
+        transaction.execute(
+            "INSERT OR IGNORE INTO used_packets (time, mark) VALUES (?1, ?2)",
+            params![time.cast_signed(), mark],
+        )?;
+    }
     if let Some(mark) = changes.seen_until {
+        // What was made before the mark is refused by its time.
+        let seconds = i64::try_from(mark.0.as_secs()).unwrap_or(i64::MAX);
+        transaction.execute("DELETE FROM used_packets WHERE time < ?1", [seconds])?;
         transaction.execute(
             "INSERT INTO counters (name, value) VALUES (?1, ?2) \
              ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",

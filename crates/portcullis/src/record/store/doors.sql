@@ -26,3 +26,10 @@ CREATE TABLE door_events (
     time   INTEGER NOT NULL,
     line   TEXT NOT NULL
 ) STRICT;
+
+-- Packets that are used up though a start would not refuse them by their time: their sender's clock was ahead of ours.
+CREATE TABLE used_packets (
+    time INTEGER NOT NULL,
+    mark BLOB NOT NULL,
+    PRIMARY KEY (time, mark)
+) STRICT, WITHOUT ROWID;

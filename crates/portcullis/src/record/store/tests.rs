@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use portcullis_core::door::spa::replay::Entry;
 use portcullis_core::door::{self, By, DoorId, Opening, OpeningState, User};
 use portcullis_core::event::{BanState, Cause, Id};
 use portcullis_core::net::Protocol;
@@ -381,7 +382,14 @@ fn openings_and_what_they_owe_outlast_a_restart() {
     let debts = [(name.clone(), address, Some("{}".to_owned()))];
     let events = [(NOW, "{\"event\":\"open\"}".to_owned())];
     let mark = Wall(Duration::from_secs(2_000));
-    let doors = DoorChanges { openings: &opened, debts: &debts, events: &events, seen_until: Some(mark) };
+    let used = [Entry { time: 1_999, mark: [7; 16] }, Entry { time: 2_001, mark: [8; 16] }];
+    let doors = DoorChanges {
+        openings: &opened,
+        debts: &debts,
+        events: &events,
+        used: &used,
+        seen_until: Some(mark),
+    };
     store.save(&Changes { doors, ..Changes::default() }).unwrap();
     let earlier = DoorChanges { seen_until: Some(NOW), ..DoorChanges::default() };
     store.save(&Changes { doors: earlier, ..Changes::default() }).unwrap();
@@ -392,6 +400,7 @@ fn openings_and_what_they_owe_outlast_a_restart() {
     assert_eq!(stored.openings, [(opening, length)]);
     assert_eq!(stored.debts, [(name.clone(), address, "{}".to_owned())]);
     assert_eq!(stored.events, events);
+    assert_eq!(stored.used, [used[1]], "what was made before the mark is refused by its time");
     assert_eq!(stored.seen_until, Some(mark), "a clock that was set back does not move it");
     let shut = [door::Change::Shut { door: name.clone(), address }];
     let debts = [(name, address, None)];

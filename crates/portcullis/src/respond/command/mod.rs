@@ -69,6 +69,38 @@ impl Default for Limits {
     }
 }
 
+/// What is run: a line by a shell, or a program with its words as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// By `/bin/sh -c`.
+    Shell(String),
+    /// The program, then its arguments; no shell reads them.
+    Program(Vec<String>),
+}
+
+impl Invocation {
+    /// As messages show it.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Invocation::Shell(line) => line.clone(),
+            Invocation::Program(words) => words.join(" "),
+        }
+    }
+
+    /// Runs it to its end, as [`run`] does.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn run(&self, limits: &Limits) -> Result<(), CommandError> {
+        match self {
+            Invocation::Shell(line) => run(line, limits).await,
+            // The shell is only there for the umask: it becomes the program, and reads none of its words.
+            Invocation::Program(words) => run_words("exec \"$0\" \"$@\"", words, limits).await,
+        }
+    }
+}
+
 /// Runs a line to its end. It has a process group of its own, no input, the root directory as its place, an environment
 /// of `PATH`, `HOME`, `SHELL` and `LANG`, and the umask 077 that PortSentry's commands had. What it prints is kept for
 /// the message, the last 4 KiB. What it leaves in the background goes on undisturbed, and is not waited for.
@@ -78,11 +110,16 @@ impl Default for Limits {
 /// # Errors
 /// It could not be started, its status was not 0, it was killed, or it took too long.
 pub async fn run(line: &str, limits: &Limits) -> Result<(), CommandError> {
-    let failed = |end, said| CommandError { command: line.to_owned(), end, said };
-    if line.len() > LONGEST_LINE {
+    run_words(line, &[], limits).await
+}
+
+async fn run_words(line: &str, words: &[String], limits: &Limits) -> Result<(), CommandError> {
+    let shown = if words.is_empty() { line.to_owned() } else { words.join(" ") };
+    let failed = |end, said| CommandError { command: shown.clone(), end, said };
+    if line.len().max(shown.len()) > LONGEST_LINE {
         return Err(failed(End::TooLong, None));
     }
-    let mut child = start(line).map_err(|error| failed(End::NotStarted(error), None))?;
+    let mut child = start(line, words).map_err(|error| failed(End::NotStarted(error), None))?;
     // Declared after the child, so dropped before it: the number is still its own then.
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     let mut output = Output::of(&mut child);
@@ -95,7 +132,7 @@ pub async fn run(line: &str, limits: &Limits) -> Result<(), CommandError> {
     match ended.map(meaning) {
         Ok(None) => Ok(()),
         Ok(Some(End::NotFound { status, .. })) => {
-            Err(failed(End::NotFound { status, missing: missing_programs(line) }, said))
+            Err(failed(End::NotFound { status, missing: missing_programs(&shown) }, said))
         }
         Ok(Some(end)) => Err(failed(end, said)),
         Err(error) => Err(failed(End::Unknown(error), said)),
@@ -113,11 +150,12 @@ fn meaning(status: ExitStatus) -> Option<End> {
     }
 }
 
-fn start(line: &str) -> io::Result<Child> {
+fn start(line: &str, words: &[String]) -> io::Result<Child> {
     Command::new("/bin/sh")
         .arg("-c")
         // The umask is set by the shell itself: ours is shared by all our threads, and other files would get it.
         .arg(format!("umask 077; {line}"))
+        .args(words)
         .env_clear()
         .envs([("PATH", PATH), ("HOME", "/root"), ("SHELL", "/bin/sh"), ("LANG", "C")])
         .current_dir("/")

@@ -262,3 +262,16 @@ fn many_run_side_by_side() {
     lines.dedup();
     assert_eq!(lines.len(), 200);
 }
+
+#[tokio::test]
+async fn a_program_gets_its_words_as_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("words");
+    let script = format!("printf '%s|' \"$@\" > {}; umask >> {0}", file.display());
+    let words = ["/bin/sh", "-c", &script, "name", "a b", "$(id)", "; reboot", ""].map(str::to_owned);
+    Invocation::Program(words.to_vec()).run(&Limits::default()).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a b|$(id)|; reboot||0077\n");
+    let missing = Invocation::Program(vec!["/no/such/program".to_owned()]);
+    let error = missing.run(&Limits::default()).await.unwrap_err();
+    assert!(matches!(error.end, End::NotFound { .. }), "{error}");
+}

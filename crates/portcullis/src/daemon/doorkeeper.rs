@@ -1,0 +1,374 @@
+//! The slow path's part at doors: commands and services that an opening starts and its end stops, sequences that are
+//! struck from their file, sessions that are cut.
+//!
+//! What an opening's end owes (its stop command) is handed out to be stored before anything is started, and kept until it
+//! has been run: after a crash it is run by the next start.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portcullis_core::door::spa::replay::Entry;
+use portcullis_core::door::{DoorId, Name, Spending};
+use portcullis_core::net::{PortSet, Protocol};
+use portcullis_sys::sock_diag::Sockets;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::causes;
+use crate::config::doors::{Command, Commands};
+use crate::keys::one_time::OneTimeFile;
+use crate::respond::command::{Invocation, Limits};
+use crate::respond::doors::DoorErrand;
+
+/// Commands of doors that run at the same time.
+const AT_ONCE: usize = 32;
+
+/// In a command it stands for the guest's address (knockd 0.8, measured: any number of times, no other macro).
+const GUEST: &str = "%IP%";
+
+/// What a door does besides the kernel's sets.
+#[derive(Clone, Debug, Default)]
+pub struct DoorActions {
+    /// Commands.
+    pub commands: Commands,
+    /// A unit that runs as long as anybody's opening lasts.
+    pub service: Option<String>,
+    /// Whether commands are run with the first opening and with the end of the last, rather than for each guest.
+    pub for_everyone: bool,
+    /// Ports whose sessions with the guest are cut at the end of his opening.
+    pub cut: Option<(PortSet, PortSet)>,
+    /// Where used sequences are struck.
+    pub sequences: Option<Arc<OneTimeFile>>,
+}
+
+impl DoorActions {
+    /// Whether the slow path has nothing to do at this door.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.commands.is_empty() && self.service.is_none() && self.cut.is_none()
+    }
+}
+
+/// What the end of an opening owes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// To be run in this order.
+    #[serde(default)]
+    runs: Vec<Run>,
+}
+
+/// An invocation as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Run {
+    Shell(String),
+    Program(Vec<String>),
+}
+
+impl From<Run> for Invocation {
+    fn from(run: Run) -> Invocation {
+        match run {
+            Run::Shell(line) => Invocation::Shell(line),
+            Run::Program(words) => Invocation::Program(words),
+        }
+    }
+}
+
+/// What came of an errand.
+#[derive(Debug)]
+pub enum DoorDone {
+    /// This is owed from now on; store it, then let it begin ([`Doorkeeper::begin_opening`]).
+    Owing {
+        /// Which door.
+        name: Name,
+        /// For whom.
+        address: IpAddr,
+        /// For the store.
+        owes: String,
+    },
+    /// A command of an opening has ended.
+    Ran {
+        /// Which door.
+        name: Name,
+        /// For whom.
+        address: IpAddr,
+        /// Whether it was the one that is run at the end: then nothing is owed any more.
+        is_end: bool,
+        /// What was run, and what it complained of.
+        failed: Vec<String>,
+    },
+    /// This packet is to be kept as used, before the door opens.
+    Used {
+        /// Which door.
+        door: DoorId,
+        /// The packet.
+        packet: Entry,
+    },
+    /// A sequence was struck, or could not be.
+    Struck {
+        /// Which door.
+        door: DoorId,
+        /// The sequence's number.
+        which: u32,
+        /// Its complaint.
+        result: Result<(), String>,
+    },
+}
+
+type Place = (Name, IpAddr);
+
+/// The doorkeeper.
+pub struct Doorkeeper {
+    actions: BTreeMap<Name, DoorActions>,
+    queue: mpsc::Receiver<DoorErrand>,
+    owed: BTreeMap<Place, Owed>,
+    /// Something is under way; what else concerns it waits.
+    busy: BTreeSet<Place>,
+    after: VecDeque<DoorErrand>,
+    ready: VecDeque<DoorErrand>,
+    running: JoinSet<DoorDone>,
+    limits: Limits,
+}
+
+impl Doorkeeper {
+    /// A doorkeeper that owes what an earlier run left (door, guest, and what [`DoorDone::Owing`] gave); what of that
+    /// cannot be read comes back.
+    #[must_use]
+    pub fn new(
+        actions: BTreeMap<Name, DoorActions>,
+        queue: mpsc::Receiver<DoorErrand>,
+        stored: &[(Name, IpAddr, String)],
+    ) -> (Doorkeeper, Vec<String>) {
+        let (mut owed, mut faults) = (BTreeMap::new(), Vec::new());
+        for (name, address, owes) in stored {
+            match serde_json::from_str(owes) {
+                Ok(debt) => drop(owed.insert((name.clone(), *address), debt)),
+                Err(error) => faults.push(format!("what door {name} owes {address} cannot be read: {error}")),
+            }
+        }
+        let keeper = Doorkeeper {
+            actions,
+            queue,
+            owed,
+            busy: BTreeSet::new(),
+            after: VecDeque::new(),
+            ready: VecDeque::new(),
+            running: JoinSet::new(),
+            limits: Limits::default(),
+        };
+        (keeper, faults)
+    }
+
+    /// The doors do this now; what is owed is what was owed.
+    pub fn set_actions(&mut self, actions: BTreeMap<Name, DoorActions>) {
+        self.actions = actions;
+    }
+
+    /// What an earlier run owes to openings that are not `standing` any more is done now.
+    pub fn settle(&mut self, standing: &BTreeSet<Place>) {
+        for (name, address) in self.owed.keys().filter(|place| !standing.contains(place)) {
+            self.ready.push_back(DoorErrand::Shut { name: name.clone(), address: *address, left: 0 });
+        }
+    }
+
+    /// Whether a door of this name runs commands.
+    #[must_use]
+    pub fn has_commands(&self, door: &str) -> bool {
+        let is_meant = |(name, actions): (&Name, &DoorActions)| {
+            name.as_str() == door && (!actions.commands.is_empty() || actions.service.is_some())
+        };
+        self.actions.iter().any(is_meant)
+    }
+
+    /// Whether anything is under way or waits for something that is.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.running.is_empty() || !self.ready.is_empty() || !self.after.is_empty() || !self.queue.is_empty()
+    }
+
+    /// The next thing that came of an errand. May be dropped and called again.
+    pub async fn next(&mut self) -> DoorDone {
+        loop {
+            while let Some(errand) = self.ready.pop_front() {
+                if let Some(done) = self.begin(errand) {
+                    return done;
+                }
+            }
+            tokio::select! {
+                Some(errand) = self.queue.recv(), if self.running.len() < AT_ONCE => {
+                    if let Some(done) = self.begin(errand) {
+                        return done;
+                    }
+                }
+                Some(ended) = self.running.join_next(), if !self.running.is_empty() => match ended {
+                    Ok(done) => {
+                        self.end(&done);
+                        return done;
+                    }
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// What is owed was stored (or could not be, which is told elsewhere): the opening's commands begin.
+    pub fn begin_opening(&mut self, name: &Name, address: IpAddr) {
+        let Some(actions) = self.actions.get(name) else { return };
+        let mut runs = Vec::new();
+        runs.extend(actions.service.as_deref().map(|unit| service("start", unit)));
+        runs.extend(for_family(&actions.commands.open, &actions.commands.open_6, address));
+        self.run((name.clone(), address), runs, false, None);
+    }
+
+    fn begin(&mut self, errand: DoorErrand) -> Option<DoorDone> {
+        match &errand {
+            DoorErrand::Spend { door, which: Spending::Packet(packet), .. } => {
+                Some(DoorDone::Used { door: *door, packet: *packet })
+            }
+            DoorErrand::Spend { door, name, which: Spending::Sequence(which) } => {
+                self.strike(*door, name, *which);
+                None
+            }
+            DoorErrand::Open { name, address } | DoorErrand::Shut { name, address, .. } => {
+                let place = (name.clone(), *address);
+                if self.busy.contains(&place) {
+                    self.after.push_back(errand);
+                    return None;
+                }
+                match errand {
+                    DoorErrand::Shut { left, .. } => self.shut(place, left),
+                    _ => return self.open(place),
+                }
+                None
+            }
+        }
+    }
+
+    fn open(&mut self, place: Place) -> Option<DoorDone> {
+        let (name, address) = &place;
+        let actions = self.actions.get(name)?;
+        let is_first = !self.owed.keys().any(|(own, _)| own == name);
+        if actions.for_everyone && !is_first {
+            return None;
+        }
+        let mut runs = Vec::new();
+        // knockd 0.8 ran no stop command where there was no start command (measured).
+        if actions.commands.open.is_some() || actions.commands.open_6.is_some() || actions.service.is_some() {
+            runs.extend(for_family(&actions.commands.close, &actions.commands.close_6, *address));
+        }
+        runs.extend(actions.service.as_deref().map(|unit| service("stop", unit)));
+        let owed = Owed { runs };
+        let owes = serde_json::to_string(&owed).expect("texts and lists can always be said in JSON");
+        self.owed.insert(place.clone(), owed);
+        self.busy.insert(place.clone());
+        Some(DoorDone::Owing { name: place.0, address: place.1, owes })
+    }
+
+    fn shut(&mut self, place: Place, left: usize) {
+        let cut = self.actions.get(&place.0).and_then(|actions| actions.cut.clone());
+        let is_for_everyone = self.actions.get(&place.0).is_some_and(|actions| actions.for_everyone);
+        let owed = match self.owed.get(&place) {
+            Some(_) if is_for_everyone && left > 0 => None,
+            Some(owed) => Some(owed.clone()),
+            // Of a door for everyone the first guest's opening owes; the last one's end pays.
+            None if is_for_everyone && left == 0 => {
+                let of_door = self.owed.iter().find(|((name, _), _)| *name == place.0);
+                let (first, owed) = match of_door {
+                    Some((first, owed)) => (first.clone(), owed.clone()),
+                    None => return,
+                };
+                self.busy.insert(first.clone());
+                return self.run(first, owed.runs, true, cut);
+            }
+            None => None,
+        };
+        if owed.is_none() && cut.is_none() {
+            return;
+        }
+        self.busy.insert(place.clone());
+        self.run(place, owed.unwrap_or_default().runs, true, cut);
+    }
+
+    fn run(&mut self, (name, address): Place, runs: Vec<Run>, is_end: bool, cut: Option<(PortSet, PortSet)>) {
+        let limits = self.limits;
+        self.running.spawn(async move {
+            let mut failed = Vec::new();
+            for run in runs {
+                if let Err(error) = Invocation::from(run).run(&limits).await {
+                    failed.push(causes::said(&error));
+                }
+            }
+            if let Some(ports) = cut {
+                let result = tokio::task::spawn_blocking(move || cut_sessions(&ports, address)).await;
+                let result = result.unwrap_or_else(|error| Err(error.to_string()));
+                failed.extend(result.err().map(|why| format!("the guest's sessions were not cut: {why}")));
+            }
+            DoorDone::Ran { name, address, is_end, failed }
+        });
+    }
+
+    fn strike(&mut self, door: DoorId, name: &Name, which: u32) {
+        let file = self.actions.get(name).and_then(|actions| actions.sequences.clone());
+        self.running.spawn(async move {
+            let Some(file) = file else {
+                let why = "the door has no file of sequences any more".to_owned();
+                return DoorDone::Struck { door, which, result: Err(why) };
+            };
+            let result = match tokio::task::spawn_blocking(move || file.strike(which)).await {
+                Ok(result) => result.map_err(|fault| fault.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            DoorDone::Struck { door, which, result }
+        });
+    }
+
+    fn end(&mut self, done: &DoorDone) {
+        let DoorDone::Ran { name, address, is_end, .. } = done else { return };
+        let place = (name.clone(), *address);
+        self.busy.remove(&place);
+        if *is_end {
+            self.owed.remove(&place);
+        }
+        let is_about = |errand: &DoorErrand| match errand {
+            DoorErrand::Open { name, address } | DoorErrand::Shut { name, address, .. } => {
+                (name, address) == (&place.0, &place.1)
+            }
+            DoorErrand::Spend { .. } => false,
+        };
+        let (about, after): (VecDeque<DoorErrand>, VecDeque<DoorErrand>) =
+            self.after.drain(..).partition(is_about);
+        self.after = after;
+        self.ready.extend(about);
+    }
+}
+
+/// `systemctl` with the unit's name as it is.
+fn service(verb: &str, unit: &str) -> Run {
+    Run::Program(["systemctl", "--no-ask-password", verb, "--", unit].map(str::to_owned).to_vec())
+}
+
+/// The command for a guest of this family, with his address in it. An empty line for IPv6 means: nothing.
+fn for_family(four: &Option<Command>, six: &Option<Command>, guest: IpAddr) -> Option<Run> {
+    let command = if guest.is_ipv6() { six.as_ref().or(four.as_ref()) } else { four.as_ref() };
+    let guest = guest.to_string();
+    match command? {
+        Command::Shell(line) if line.trim().is_empty() => None,
+        Command::Shell(line) => Some(Run::Shell(line.replace(GUEST, &guest))),
+        Command::Argv(words) => {
+            Some(Run::Program(words.iter().map(|word| word.replace(GUEST, &guest)).collect()))
+        }
+    }
+}
+
+fn cut_sessions((tcp, udp): &(PortSet, PortSet), guest: IpAddr) -> Result<(), String> {
+    let mut sockets = Sockets::open().map_err(|error| causes::said(&error))?;
+    for (protocol, ports) in [(Protocol::Tcp, tcp), (Protocol::Udp, udp)] {
+        if ports.count() > 0 {
+            sockets.destroy(protocol, ports, guest).map_err(|error| causes::said(&error))?;
+        }
+    }
+    Ok(())
+}

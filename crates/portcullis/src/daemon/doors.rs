@@ -1,0 +1,272 @@
+//! Doors of the configuration as the engine, the kernel and the doorkeeper know them. Files with secrets are read here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_core::door::rotating::Shape;
+use portcullis_core::door::{
+    Door, FlagTests, Lock, Mode, Name, OneTime, Patience, Reach, Rotating, Sequence, Settings, Step,
+};
+use portcullis_core::net::{PortSet, Protocol};
+use portcullis_sys::nftables::{DoorName, DoorRules, Doors, InterfaceName, Mark};
+use portcullis_sys::sock_diag::Sockets;
+use tokio::sync::mpsc;
+
+use super::doorkeeper::DoorActions;
+use crate::config::Config;
+use crate::config::doors::{DoorConfig, DoorKind, DoorMode, SecretFile, Step as WrittenStep, StepProtocol};
+use crate::keys::one_time::OneTimeFile;
+use crate::keys::rotating::KeyFile;
+use crate::keys::{Place, one_time, rotating};
+use crate::respond::doors::{DoorErrand, DoorHands};
+
+/// Of unused sequences so many are listened for: a guest whose knock was lost on its way goes on to his next one.
+const AHEAD: usize = 3;
+
+/// Time steps that the clocks may be apart, either way (RFC 6238 §5.2).
+const DRIFT: u8 = 1;
+
+/// All doors of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct DoorPlan {
+    /// For the engine.
+    pub settings: Settings,
+    /// For the doorkeeper.
+    pub actions: BTreeMap<Name, DoorActions>,
+    /// For the kernel.
+    pub kernel: Doors,
+    in_kernel: BTreeMap<Name, DoorName>,
+    /// What a person should know of files with secrets; no secret is in it.
+    pub remarks: Vec<String>,
+    /// What has to come through to us.
+    pub listened: Listened,
+    /// Whether knocks carry times, so that a start has to refuse those of before.
+    pub has_times: bool,
+}
+
+impl DoorPlan {
+    /// The doors of `config`; with `observes` none of them acts.
+    ///
+    /// # Errors
+    /// What stands in the way of a door, one sentence each: a file with secrets, a kernel's limit.
+    pub fn of(config: &Config, observes: bool) -> Result<DoorPlan, Vec<String>> {
+        let (mut plan, mut rules, mut faults) = (DoorPlan::default(), Vec::new(), Vec::new());
+        for own in &config.doors {
+            let made = door(own, observes).and_then(|door| Ok((door, rules_of(own)?)));
+            let ((door, sequences), own_rules) = match made {
+                Ok(made) => made,
+                Err(why) => {
+                    faults.push(format!("door {}: {why}", own.name));
+                    continue;
+                }
+            };
+            plan.listened.add(&door.lock);
+            plan.has_times |= matches!(door.lock, Lock::Rotating(_) | Lock::Spa(_));
+            if let Some(sequences) = &sequences {
+                plan.remarks.extend(sequences.faults.iter().map(ToString::to_string));
+            }
+            plan.actions.insert(door.name.clone(), DoorActions { sequences, ..actions(own) });
+            if let (Some(own_rules), Mode::Act) = (own_rules, door.mode) {
+                plan.in_kernel.insert(door.name.clone(), own_rules.name.clone());
+                rules.push(own_rules);
+            }
+            plan.settings.doors.push(door);
+        }
+        match Doors::new(rules) {
+            Ok(mut doors) => {
+                doors.friends.clone_from(&config.protect.allow);
+                match trusted(&config.protect.interfaces) {
+                    Ok(trusted) => doors.trusted = trusted,
+                    Err(why) => faults.push(why),
+                }
+                plan.kernel = doors;
+            }
+            Err(fault) => faults.push(fault.to_string()),
+        }
+        if faults.is_empty() { Ok(plan) } else { Err(faults) }
+    }
+
+    /// The fast path's hands for these doors, and the other end of their queue.
+    #[must_use]
+    pub fn hands(&self) -> (DoorHands, mpsc::Receiver<DoorErrand>) {
+        let (queue, fetched) = mpsc::channel(crate::respond::doors::WAITING);
+        (self.hands_by(queue), fetched)
+    }
+
+    /// The same after a reload, for a queue that is there already.
+    #[must_use]
+    pub fn hands_by(&self, queue: mpsc::Sender<DoorErrand>) -> DoorHands {
+        let with_errands: BTreeSet<Name> = self
+            .actions
+            .iter()
+            .filter(|(_, actions)| !actions.is_nothing())
+            .map(|(name, _)| name.clone())
+            .collect();
+        DoorHands { kernel: self.kernel.clone(), in_kernel: self.in_kernel.clone(), with_errands, queue }
+    }
+}
+
+fn door(own: &DoorConfig, observes: bool) -> Result<(Door, Option<Arc<OneTimeFile>>), String> {
+    let name: Name = own.name.parse().map_err(|error| format!("{error}"))?;
+    let Key { lock, patience, sequences } = key(own, &name)?;
+    let opens = [(Protocol::Tcp, &own.opens.tcp), (Protocol::Udp, &own.opens.udp)];
+    let opens = opens.into_iter().filter(|(_, ports)| ports.count() > 0);
+    let opens = opens.map(|(protocol, ports)| (protocol, ports.clone())).collect();
+    let is_observing = observes || own.mode == DoorMode::Observe;
+    let door = Door {
+        guests: own.guests.clone(),
+        reach: if own.for_everyone { Reach::Everyone } else { Reach::Guest },
+        mode: if is_observing { Mode::Observe } else { Mode::Act },
+        renews: own.renew,
+        pardons: own.pardon,
+        patience,
+        ..Door::new(name, lock, opens, Some(own.open_for))
+    };
+    Ok((door, sequences))
+}
+
+/// What opens a door.
+struct Key {
+    lock: Lock,
+    patience: Option<Patience>,
+    /// Where used sequences are struck.
+    sequences: Option<Arc<OneTimeFile>>,
+}
+
+fn key(own: &DoorConfig, name: &Name) -> Result<Key, String> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let place =
+        |file: &SecretFile| Place::of(file, credentials.as_deref()).map_err(|fault| fault.to_string());
+    let patience = |tries, pause| Some(Patience { tries, pause });
+    match &own.kind {
+        DoorKind::Sequence(kind) => {
+            let open = sequence(&kind.open, kind.window)?;
+            let close = if kind.close.is_empty() { None } else { Some(sequence(&kind.close, kind.window)?) };
+            let patience = patience(kind.wrong_tries, kind.ignored_for);
+            Ok(Key { lock: Lock::Sequence { open, close }, patience, sequences: None })
+        }
+        DoorKind::OneTime(kind) => {
+            let file = one_time::read(&place(&kind.sequences)?, kind.flags, kind.window);
+            let file = Arc::new(file.map_err(|fault| fault.to_string())?);
+            let lock = Lock::OneTime(OneTime { sequences: file.sequences.clone(), ahead: AHEAD });
+            let patience = patience(kind.wrong_tries, kind.ignored_for);
+            Ok(Key { lock, patience, sequences: Some(file) })
+        }
+        DoorKind::Rotating(kind) => {
+            let shape =
+                Shape::new(kind.ports.clone(), kind.tcp, kind.udp, kind.steps, kind.time_step.as_secs());
+            let shape = shape.map_err(|error| error.to_string())?;
+            let read = |file| KeyFile::read(&place(file)?).map_err(|fault| fault.to_string());
+            let files = kind.keys.iter().map(read).collect::<Result<Vec<KeyFile>, String>>()?;
+            let keys = rotating::agree(&files, name, &shape).map_err(|faults| {
+                faults.iter().map(ToString::to_string).collect::<Vec<String>>().join("\n")
+            })?;
+            let (host, keys, window) = (keys.host, keys.keys, kind.window);
+            let lock = Lock::Rotating(Rotating { keys, host, shape, drift: DRIFT, window });
+            Ok(Key { lock, patience: None, sequences: None })
+        }
+        DoorKind::Spa(_) => Err("doors of kind spa cannot be opened yet".to_owned()),
+    }
+}
+
+fn sequence(steps: &[WrittenStep], window: Duration) -> Result<Sequence, String> {
+    let step = |step: &WrittenStep| match step.protocol {
+        StepProtocol::Tcp(flags) => {
+            let flags = FlagTests { must: flags.set, must_not: flags.clear };
+            Step { port: step.port, protocol: Protocol::Tcp, flags }
+        }
+        StepProtocol::Udp => Step { port: step.port, protocol: Protocol::Udp, flags: FlagTests::default() },
+    };
+    Sequence::new(steps.iter().map(step).collect(), window).map_err(|error| error.to_string())
+}
+
+/// How many sessions stand behind doors that have just been shut; they go on, and only new ones need a knock.
+#[must_use]
+pub fn standing_sessions(doors: &Doors) -> Option<String> {
+    let mut sockets = Sockets::open().ok()?;
+    let told: Vec<String> = doors
+        .doors()
+        .iter()
+        .filter_map(|door| {
+            let sessions = sockets.established(Protocol::Tcp, &door.tcp, 0).ok()?;
+            let count = sessions.count;
+            (count > 0).then(|| format!("{count} behind door {}", door.name.as_str()))
+        })
+        .collect();
+    (!told.is_empty()).then(|| format!("doors are shut now; sessions that stand go on: {}", told.join(", ")))
+}
+
+/// What the kernel is to shut; nothing where the door opens no port.
+fn rules_of(own: &DoorConfig) -> Result<Option<DoorRules>, String> {
+    if own.opens.is_empty() {
+        return Ok(None);
+    }
+    if own.for_everyone {
+        let why = "for_everyone cannot go with opens: the kernel lets in guests, not everyone";
+        return Err(format!("{why}; leave out one of the two (a service that is started needs no opens)"));
+    }
+    let mark = own.mark.map(Mark::new).transpose().map_err(|fault| fault.to_string())?;
+    let name = DoorName::new(&own.name).map_err(|fault| fault.to_string())?;
+    Ok(Some(DoorRules { name, tcp: own.opens.tcp.clone(), udp: own.opens.udp.clone(), mark }))
+}
+
+fn actions(own: &DoorConfig) -> DoorActions {
+    DoorActions {
+        commands: own.commands.clone(),
+        service: own.service.clone(),
+        for_everyone: own.for_everyone,
+        cut: own.cut_on_close.then(|| (own.opens.tcp.clone(), own.opens.udp.clone())),
+        sequences: None,
+    }
+}
+
+/// Where packets have to come through to us, whatever else is watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listened {
+    /// SYNs without ACK to these TCP ports: as good as watched, and as cheap.
+    pub syns: PortSet,
+    /// Datagrams to these UDP ports, unless a busy service of ours has the port.
+    pub datagrams: PortSet,
+    /// Every packet to these TCP ports.
+    pub all_tcp: PortSet,
+    /// Every datagram to these UDP ports.
+    pub all_udp: PortSet,
+}
+
+impl Listened {
+    fn add(&mut self, lock: &Lock) {
+        let mut steps = |sequence: &Sequence| {
+            for step in sequence.steps() {
+                let ports = match (step.protocol, step.flags == FlagTests::SYN) {
+                    (Protocol::Udp, _) => &mut self.all_udp,
+                    (_, true) => &mut self.syns,
+                    (_, false) => &mut self.all_tcp,
+                };
+                *ports = with(ports, &PortSet::from_ranges([(step.port, step.port)]));
+            }
+        };
+        match lock {
+            Lock::Sequence { open, close } => [open].into_iter().chain(close).for_each(steps),
+            Lock::OneTime(own) => own.sequences.iter().for_each(|(_, sequence)| steps(sequence)),
+            // So many ports that the answers to our own connections come there too.
+            Lock::Rotating(own) => {
+                self.syns = with(&self.syns, &own.shape.ports(Protocol::Tcp));
+                self.datagrams = with(&self.datagrams, &own.shape.ports(Protocol::Udp));
+            }
+            Lock::Spa(own) => {
+                self.all_udp = with(&self.all_udp, &PortSet::from_ranges([(own.port, own.port)]));
+            }
+        }
+    }
+}
+
+/// Both sets in one.
+pub fn with(one: &PortSet, other: &PortSet) -> PortSet {
+    PortSet::from_ranges(one.ranges().iter().chain(other.ranges()).copied())
+}
+
+fn trusted(names: &[String]) -> Result<Vec<InterfaceName>, String> {
+    names.iter().map(|name| InterfaceName::new(name).map_err(|fault| fault.to_string())).collect()
+}

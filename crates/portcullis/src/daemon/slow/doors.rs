@@ -1,0 +1,110 @@
+//! What the slow path does about doors: their errands, their openings in the store, their trail.
+
+use std::time::Duration;
+
+use portcullis_core::door::{self, Spending};
+use portcullis_core::event::Record;
+use portcullis_sys::clock;
+use tokio::time::Instant;
+
+use super::Slow;
+use crate::daemon::doorkeeper::DoorDone;
+use crate::daemon::guard::Order;
+use crate::record::store::Changes;
+use crate::record::store::doors::DoorChanges;
+
+/// How long the commands of doors that run, or are owed, when the program ends may take.
+const LAST_COMMANDS: Duration = Duration::from_secs(10);
+
+/// The mark that is kept lies so far ahead; it is moved each [`MARK_EVERY`].
+const MARK_AHEAD: Duration = Duration::from_secs(15);
+
+/// How often the mark is moved.
+pub(super) const MARK_EVERY: Duration = Duration::from_secs(5);
+
+impl Slow {
+    pub(super) fn record(&mut self, record: Record) {
+        self.trail.take(&record);
+        self.output.record(record);
+    }
+
+    /// An errand at a door has come so far.
+    pub(super) fn finish_at_door(&mut self, done: DoorDone) {
+        match done {
+            DoorDone::Owing { name, address, owes } => {
+                // Before anything is started: whatever happens from here on, it will be stopped.
+                let debts = [(name, address, Some(owes))];
+                self.save_doors(&DoorChanges { debts: &debts, ..DoorChanges::default() });
+                let [(name, address, _)] = debts;
+                self.keeper.begin_opening(&name, address);
+            }
+            DoorDone::Ran { name, address, is_end, failed } => {
+                for why in failed {
+                    let why = format!("door {name}, guest {address}: {why}");
+                    self.fault(&why, if is_end { "run it by hand, if the door is still open" } else { "" });
+                }
+                if is_end {
+                    let debts = [(name, address, None)];
+                    self.save_doors(&DoorChanges { debts: &debts, ..DoorChanges::default() });
+                }
+            }
+            DoorDone::Used { door, packet } => {
+                let used = [packet];
+                let is_kept = self.save_doors(&DoorChanges { used: &used, ..DoorChanges::default() });
+                self.give(Order::Spent(door, Spending::Packet(packet), is_kept));
+            }
+            DoorDone::Struck { door, which, result } => {
+                self.give(Order::Spent(door, Spending::Sequence(which), result.is_ok()));
+                if let Err(why) = result {
+                    let why = format!(
+                        "a sequence could not be struck from its file, so the door stays shut: {why}"
+                    );
+                    self.fault(&why, "make room, or mend the file's rights");
+                }
+            }
+        }
+    }
+
+    /// Up to a moment that lies ahead, packets with a time in them may be seen: said to the store first, and then to the
+    /// engine, which opens doors to them without waiting for the disk.
+    pub(super) fn move_mark(&mut self) {
+        if !self.plan.doors.has_times {
+            return;
+        }
+        let mark = clock::now().wall + MARK_AHEAD;
+        if self.save_doors(&DoorChanges { seen_until: Some(mark), ..DoorChanges::default() }) {
+            self.give(Order::Covered(mark));
+        }
+    }
+
+    /// Whether the store has kept changes of openings.
+    pub(super) fn save_openings(&mut self, openings: &[door::Change]) -> bool {
+        self.save_doors(&DoorChanges { openings, ..DoorChanges::default() })
+    }
+
+    /// Keeps what happened at doors, and up to when packets with a time in them may have been seen.
+    pub(super) fn save_trail(&mut self) {
+        let events = self.trail.unsaved();
+        if !events.is_empty() && !self.save_doors(&DoorChanges { events: &events, ..DoorChanges::default() })
+        {
+            self.trail.not_saved(events);
+        }
+    }
+
+    fn save_doors(&mut self, doors: &DoorChanges<'_>) -> bool {
+        self.save(&Changes { doors: *doors, ..Changes::default() })
+    }
+
+    /// What runs may end; what waits is owed, and done at the next start.
+    pub(super) async fn end_at_doors(&mut self) {
+        let deadline = Instant::now() + LAST_COMMANDS;
+        while self.keeper.is_busy() {
+            match tokio::time::timeout_at(deadline, self.keeper.next()).await {
+                Ok(done) => self.finish_at_door(done),
+                Err(_) => break,
+            }
+        }
+        self.save_trail();
+        self.save_doors(&DoorChanges { seen_until: Some(clock::now().wall), ..DoorChanges::default() });
+    }
+}
