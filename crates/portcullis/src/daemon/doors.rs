@@ -1,32 +1,23 @@
-//! Doors of the configuration as the engine, the kernel and the doorkeeper know them. Files with secrets are read here.
+//! Doors of the configuration as the engine, the kernel and the doorkeeper know them; files with secrets are read on the
+//! way ([`locks`]).
+
+mod locks;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use portcullis_core::door::rotating::Shape;
-use portcullis_core::door::{
-    Door, FlagTests, Lock, Mode, Name, OneTime, Patience, Reach, Rotating, Sequence, Settings, Step,
-};
+use portcullis_core::door::{Door, FlagTests, Lock, Mode, Name, Reach, Sequence, Settings};
 use portcullis_core::net::{PortSet, Protocol};
 use portcullis_sys::nftables::{DoorName, DoorRules, Doors, InterfaceName, Mark};
 use portcullis_sys::sock_diag::Sockets;
 use tokio::sync::mpsc;
 
+use self::locks::{Key, key};
 use super::doorkeeper::DoorActions;
 use crate::config::Config;
-use crate::config::doors::{DoorConfig, DoorKind, DoorMode, SecretFile, Step as WrittenStep, StepProtocol};
+use crate::config::doors::{DoorConfig, DoorMode};
 use crate::keys::one_time::OneTimeFile;
-use crate::keys::rotating::KeyFile;
-use crate::keys::{Place, one_time, rotating};
 use crate::respond::doors::{DoorErrand, DoorHands};
-
-/// Of unused sequences so many are listened for: a guest whose knock was lost on its way goes on to his next one.
-const AHEAD: usize = 3;
-
-/// Time steps that the clocks may be apart, either way (RFC 6238 §5.2).
-const DRIFT: u8 = 1;
 
 /// All doors of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -125,61 +116,6 @@ fn door(own: &DoorConfig, observes: bool) -> Result<(Door, Option<Arc<OneTimeFil
         ..Door::new(name, lock, opens, Some(own.open_for))
     };
     Ok((door, sequences))
-}
-
-/// What opens a door.
-struct Key {
-    lock: Lock,
-    patience: Option<Patience>,
-    /// Where used sequences are struck.
-    sequences: Option<Arc<OneTimeFile>>,
-}
-
-fn key(own: &DoorConfig, name: &Name) -> Result<Key, String> {
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let place =
-        |file: &SecretFile| Place::of(file, credentials.as_deref()).map_err(|fault| fault.to_string());
-    let patience = |tries, pause| Some(Patience { tries, pause });
-    match &own.kind {
-        DoorKind::Sequence(kind) => {
-            let open = sequence(&kind.open, kind.window)?;
-            let close = if kind.close.is_empty() { None } else { Some(sequence(&kind.close, kind.window)?) };
-            let patience = patience(kind.wrong_tries, kind.ignored_for);
-            Ok(Key { lock: Lock::Sequence { open, close }, patience, sequences: None })
-        }
-        DoorKind::OneTime(kind) => {
-            let file = one_time::read(&place(&kind.sequences)?, kind.flags, kind.window);
-            let file = Arc::new(file.map_err(|fault| fault.to_string())?);
-            let lock = Lock::OneTime(OneTime { sequences: file.sequences.clone(), ahead: AHEAD });
-            let patience = patience(kind.wrong_tries, kind.ignored_for);
-            Ok(Key { lock, patience, sequences: Some(file) })
-        }
-        DoorKind::Rotating(kind) => {
-            let shape =
-                Shape::new(kind.ports.clone(), kind.tcp, kind.udp, kind.steps, kind.time_step.as_secs());
-            let shape = shape.map_err(|error| error.to_string())?;
-            let read = |file| KeyFile::read(&place(file)?).map_err(|fault| fault.to_string());
-            let files = kind.keys.iter().map(read).collect::<Result<Vec<KeyFile>, String>>()?;
-            let keys = rotating::agree(&files, name, &shape).map_err(|faults| {
-                faults.iter().map(ToString::to_string).collect::<Vec<String>>().join("\n")
-            })?;
-            let (host, keys, window) = (keys.host, keys.keys, kind.window);
-            let lock = Lock::Rotating(Rotating { keys, host, shape, drift: DRIFT, window });
-            Ok(Key { lock, patience: None, sequences: None })
-        }
-        DoorKind::Spa(_) => Err("doors of kind spa cannot be opened yet".to_owned()),
-    }
-}
-
-fn sequence(steps: &[WrittenStep], window: Duration) -> Result<Sequence, String> {
-    let step = |step: &WrittenStep| match step.protocol {
-        StepProtocol::Tcp(flags) => {
-            let flags = FlagTests { must: flags.set, must_not: flags.clear };
-            Step { port: step.port, protocol: Protocol::Tcp, flags }
-        }
-        StepProtocol::Udp => Step { port: step.port, protocol: Protocol::Udp, flags: FlagTests::default() },
-    };
-    Sequence::new(steps.iter().map(step).collect(), window).map_err(|error| error.to_string())
 }
 
 /// How many sessions stand behind doors that have just been shut; they go on, and only new ones need a knock.

@@ -1,0 +1,147 @@
+//! What opens a door: sequences, files of them, keys, users of single packets.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_core::door::rotating::Shape;
+use portcullis_core::door::spa::{self, SetupFault};
+use portcullis_core::door::{FlagTests, Lock, Name, OneTime, Patience, Rotating, Sequence, SpaLock, Step};
+use portcullis_core::net::{PortSet, Protocol};
+
+use crate::config::doors::{
+    DoorConfig, DoorKind, Opens, SecretFile, Step as WrittenStep, StepProtocol, Weakness,
+};
+use crate::config::fwknop::{Access, read_access};
+use crate::config::portsentry::Weight;
+use crate::keys::one_time::OneTimeFile;
+use crate::keys::rotating::KeyFile;
+use crate::keys::{Place, one_time, rotating};
+
+/// Of unused sequences so many are listened for: a guest whose knock was lost on its way goes on to his next one.
+const AHEAD: usize = 3;
+
+/// Time steps that the clocks may be apart, either way (RFC 6238 §5.2).
+const DRIFT: u8 = 1;
+
+/// What opens a door.
+pub(super) struct Key {
+    /// The lock.
+    pub(super) lock: Lock,
+    /// When a source is not listened to.
+    pub(super) patience: Option<Patience>,
+    /// Where used sequences are struck.
+    pub(super) sequences: Option<Arc<OneTimeFile>>,
+}
+
+/// Reads what the door's kind needs.
+///
+/// # Errors
+/// A file that cannot be used, or steps that make no sequence; no secret is in it.
+pub(super) fn key(own: &DoorConfig, name: &Name) -> Result<Key, String> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let place =
+        |file: &SecretFile| Place::of(file, credentials.as_deref()).map_err(|fault| fault.to_string());
+    let patience = |tries, pause| Some(Patience { tries, pause });
+    match &own.kind {
+        DoorKind::Sequence(kind) => {
+            let open = sequence(&kind.open, kind.window)?;
+            let close = if kind.close.is_empty() { None } else { Some(sequence(&kind.close, kind.window)?) };
+            let patience = patience(kind.wrong_tries, kind.ignored_for);
+            Ok(Key { lock: Lock::Sequence { open, close }, patience, sequences: None })
+        }
+        DoorKind::OneTime(kind) => {
+            let file = one_time::read(&place(&kind.sequences)?, kind.flags, kind.window);
+            let file = Arc::new(file.map_err(|fault| fault.to_string())?);
+            let lock = Lock::OneTime(OneTime { sequences: file.sequences.clone(), ahead: AHEAD });
+            let patience = patience(kind.wrong_tries, kind.ignored_for);
+            Ok(Key { lock, patience, sequences: Some(file) })
+        }
+        DoorKind::Rotating(kind) => {
+            let shape =
+                Shape::new(kind.ports.clone(), kind.tcp, kind.udp, kind.steps, kind.time_step.as_secs());
+            let shape = shape.map_err(|error| error.to_string())?;
+            let read = |file| KeyFile::read(&place(file)?).map_err(|fault| fault.to_string());
+            let files = kind.keys.iter().map(read).collect::<Result<Vec<KeyFile>, String>>()?;
+            let keys = rotating::agree(&files, name, &shape).map_err(|faults| {
+                faults.iter().map(ToString::to_string).collect::<Vec<String>>().join("\n")
+            })?;
+            let (host, keys, window) = (keys.host, keys.keys, kind.window);
+            let lock = Lock::Rotating(Rotating { keys, host, shape, drift: DRIFT, window });
+            Ok(Key { lock, patience: None, sequences: None })
+        }
+        DoorKind::Spa(kind) => {
+            let users = spa_users(&place(&kind.users)?, &kind.weak, &own.opens)?;
+            let lock = SpaLock { users, window: kind.max_age, port: kind.udp_port };
+            Ok(Key { lock: Lock::Spa(lock), patience: None, sequences: None })
+        }
+    }
+}
+
+/// The users of an access file, which is in the form of fwknop's access.conf. What a user may open is what he may have
+/// of the door's ports.
+fn spa_users(place: &Place, allowed: &[Weakness], opens: &Opens) -> Result<Vec<spa::access::User>, String> {
+    let text = place.read().map_err(|fault| fault.to_string())?;
+    let Access { stanzas, diagnostics } = read_access(place.path(), &text);
+    if let Some(fault) = diagnostics.iter().find(|own| own.weight >= Weight::LeftOut) {
+        return Err(fault.to_string());
+    }
+    if stanzas.is_empty() {
+        return Err(format!("{} names no user; make one: portcullis key spa", place.path().display()));
+    }
+    let is_allowed = |weakness| allowed.contains(&weakness);
+    let mut users = Vec::new();
+    for mut stanza in stanzas {
+        if stanza.cycle.is_some() {
+            let what = "CMD_CYCLE_OPEN is not run from here; the door's own command_open is";
+            return Err(format!("{}:{}: {what}", place.path().display(), stanza.line));
+        }
+        stanza.user.weak = spa::access::Weak {
+            no_hmac: stanza.weak.no_hmac && is_allowed(Weakness::NoHmac),
+            short_keys: stanza.weak.short_keys && is_allowed(Weakness::ShortKeys),
+            ..spa::access::Weak::default()
+        };
+        stanza.user.tcp = common(&stanza.user.tcp, &opens.tcp);
+        stanza.user.udp = common(&stanza.user.udp, &opens.udp);
+        users.push((stanza.line, stanza.user));
+    }
+    let lines: Vec<usize> = users.iter().map(|(line, _)| *line).collect();
+    let users: Vec<spa::access::User> = users.into_iter().map(|(_, user)| user).collect();
+    match spa::Spa::new(users.clone(), spa::WINDOW) {
+        Ok(_) => Ok(users),
+        Err(faults) => {
+            let path = place.path().display();
+            let told: Vec<String> = faults
+                .iter()
+                .map(|fault| match fault {
+                    SetupFault::User(user, fault) => {
+                        format!("{path}:{}: {fault}", lines.get(*user).copied().unwrap_or_default())
+                    }
+                    SetupFault::TooManyUsers => {
+                        format!(
+                            "{path}: more than {} users; each packet is tried with the keys of all",
+                            spa::USERS_MAXIMUM
+                        )
+                    }
+                })
+                .collect();
+            Err(told.join("\n"))
+        }
+    }
+}
+
+/// What is in both sets.
+fn common(one: &PortSet, other: &PortSet) -> PortSet {
+    one.without(&one.without(other))
+}
+
+fn sequence(steps: &[WrittenStep], window: Duration) -> Result<Sequence, String> {
+    let step = |step: &WrittenStep| match step.protocol {
+        StepProtocol::Tcp(flags) => {
+            let flags = FlagTests { must: flags.set, must_not: flags.clear };
+            Step { port: step.port, protocol: Protocol::Tcp, flags }
+        }
+        StepProtocol::Udp => Step { port: step.port, protocol: Protocol::Udp, flags: FlagTests::default() },
+    };
+    Sequence::new(steps.iter().map(step).collect(), window).map_err(|error| error.to_string())
+}
