@@ -181,6 +181,31 @@ fn a_port_of_two_doors_is_open_to_the_guests_of_either() {
     }
 }
 
+#[test]
+fn each_door_counts_its_own_guests_and_strangers() {
+    let Some((lab, mut nftables)) = lab() else { return };
+    let _listeners = [22, 23, 24, 25, 26].map(|port| listen(&lab.victim, port));
+    // The set of a's IPv4 guests is called as the chain of a4; wide overlaps with both ends' doors, alone with none.
+    let all = [("a", "22-23"), ("a4", "25"), ("wide", "23-24,25"), ("alone", "26")];
+    nftables.set_doors(doors(all.map(|(name, ports)| tcp_door(name, ports)).into()), &[]).unwrap();
+    let reaches = |port: u16| connect(&lab.attacker, (lab.victim4(), port).into()).is_some();
+    for door in ["a", "alone"] {
+        nftables.open_door(&name(door), lab.attacker4().into(), HOUR).unwrap();
+    }
+    assert_eq!([22, 23, 24, 25, 26].map(reaches), [true, true, false, false, true]);
+    let counted = |nftables: &mut Nftables| -> Vec<(u64, bool)> {
+        let traffic = nftables.door_traffic().unwrap();
+        traffic.iter().map(|of| (of.guests.packets, of.shut_out.packets > 0)).collect()
+    };
+    // At port 25 the stranger counts for the first of its doors.
+    assert_eq!(counted(&mut nftables), [(2, false), (0, true), (0, true), (1, false)]);
+    nftables.shut_door(&name("alone"), lab.attacker4().into()).unwrap();
+    nftables.open_door(&name("wide"), lab.attacker4().into(), HOUR).unwrap();
+    assert_eq!([23, 24, 25, 26].map(reaches), [true, true, true, false]);
+    assert_eq!(counted(&mut nftables), [(3, false), (0, true), (2, true), (1, true)]);
+    assert!(nftables.is_intact().unwrap());
+}
+
 /// Whether a datagram arrives; one behind it to a port that is no door's shows that it would be there by now.
 fn datagram_arrives(lab: &Lab, at: &UdpSocket, beside: &UdpSocket, is_ipv4: bool) -> bool {
     let to: IpAddr = if is_ipv4 { lab.victim4().into() } else { lab.victim6().into() };
@@ -346,6 +371,9 @@ fn whatever_somebody_changes_is_noticed_and_mended_with_the_guests() {
         "flush set inet portcullis friends4",
         "add element inet portcullis friends6 { 2001:db8::/32 }",
         "flush chain inet portcullis doors; delete set inet portcullis friends6",
+        "flush chain inet portcullis door_ssh",
+        "insert rule inet portcullis door_web accept",
+        "flush chain inet portcullis doors; delete chain inet portcullis door_web",
         "flush chain inet portcullis prerouting",
     ] {
         assert!(watcher.is_intact().unwrap(), "before {change}");
@@ -493,19 +521,26 @@ fn the_chain_is_made_as_documented() {
 		fib daddr type unicast counter packets 0 bytes 0 accept comment \"forwarded\"
 		ip saddr @friends4 counter packets 0 bytes 0 accept comment \"friends4\"
 		ip6 saddr @friends6 counter packets 0 bytes 0 accept comment \"friends6\"
-		ip saddr @door_ssh4 tcp dport 22 counter packets 0 bytes 0 meta mark set meta mark | 0x00000010 accept comment \"door_ssh4\"
-		ip6 saddr @door_ssh6 tcp dport 22 counter packets 0 bytes 0 meta mark set meta mark | 0x00000010 accept comment \"door_ssh6\"
-		ip saddr @door_ssh4 tcp dport 2200-2299 counter packets 0 bytes 0 meta mark set meta mark | 0x00000010 accept comment \"door_ssh4\"
-		ip6 saddr @door_ssh6 tcp dport 2200-2299 counter packets 0 bytes 0 meta mark set meta mark | 0x00000010 accept comment \"door_ssh6\"
-		ip saddr @door_vpn4 udp dport 51820 counter packets 0 bytes 0 accept comment \"door_vpn4\"
-		ip6 saddr @door_vpn6 udp dport 51820 counter packets 0 bytes 0 accept comment \"door_vpn6\"
-		tcp dport 22 counter packets 0 bytes 0 drop comment \"door_ssh\"
-		tcp dport 2200-2299 counter packets 0 bytes 0 drop comment \"door_ssh\"
-		udp dport 51820 counter packets 0 bytes 0 drop comment \"door_vpn\"
+		tcp dport 22 jump door_ssh comment \"door_ssh\"
+		tcp dport 2200-2299 jump door_ssh comment \"door_ssh\"
+		udp dport 51820 jump door_vpn comment \"door_vpn\"
 	}
 }
 ";
     assert_eq!(chain, expected);
+    let expected = "	chain door_ssh {
+		ip saddr @door_ssh4 counter packets 0 bytes 0 meta mark set meta mark | 0x00000010 accept comment \"door_ssh4\"
+		ip6 saddr @door_ssh6 counter packets 0 bytes 0 meta mark set meta mark | 0x00000010 accept comment \"door_ssh6\"
+		counter packets 0 bytes 0 drop comment \"door_ssh\"
+	}
+
+	chain door_vpn {
+		ip saddr @door_vpn4 counter packets 0 bytes 0 accept comment \"door_vpn4\"
+		ip6 saddr @door_vpn6 counter packets 0 bytes 0 accept comment \"door_vpn6\"
+		counter packets 0 bytes 0 drop comment \"door_vpn\"
+	}
+";
+    assert!(printed.contains(expected), "{printed}");
     nftables.ensure().unwrap();
     assert!(nftables.is_intact().unwrap());
 }

@@ -253,6 +253,19 @@ pub(super) fn write_verdict(out: &mut Writer, verdict: i32) {
     });
 }
 
+/// On to a chain that has no hook, and back at its end.
+pub(super) fn write_jump(out: &mut Writer, chain: &str) {
+    expression(out, "immediate", |out| {
+        out.u32_be(IMMEDIATE_REGISTER, libc::NFT_REG_VERDICT as u32);
+        let data = out.open(IMMEDIATE_DATA);
+        let nest = out.open(DATA_VERDICT);
+        out.attribute(VERDICT_CODE, &libc::NFT_JUMP.to_be_bytes());
+        out.text(VERDICT_CHAIN, chain);
+        out.close(nest);
+        out.close(data);
+    });
+}
+
 pub(super) fn write_source_is_in(out: &mut Writer, set: &Set<'_>) {
     let is_ipv4 = set.width == 32;
     let length = u32::from(set.width / 8);

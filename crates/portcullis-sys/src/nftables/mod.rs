@@ -7,6 +7,7 @@
 //!         banned4 banned6 banned6_64 banned6_56 banned6_48          hashed, one length each
 //!         nets4 nets6                                               prefixes of any other length
 //!   chain doors        the same place: who may begin something at a door's port (`doors`)
+//!   chain door_NAME                                                 who comes to a door's port goes through it
 //!   sets  door_NAME4 door_NAME6                                     the guests of each door
 //!         friends4 friends6                                         prefixes that no door shuts out
 //! ```
@@ -276,7 +277,7 @@ impl Nftables {
         }
         let (mut seen, mut are_ours) = (0, true);
         let mut ours = Writer::default();
-        self.list_rules(CHAIN, |attributes| {
+        self.list_rules(Some(CHAIN), |attributes| {
             ours.clear();
             are_ours &= RULES.get(seen).is_some_and(|rule| {
                 layout::write_rule(&mut ours, &table, rule);
@@ -293,7 +294,9 @@ impl Nftables {
     /// Only if the kernel can't be asked.
     pub fn counters(&mut self) -> Result<Vec<Counter>, NetlinkError> {
         let mut counters = Vec::with_capacity(RULES.len());
-        self.list_rules(CHAIN, |attributes| counters.extend(read_counter(attributes).and_then(of_a_ban)))?;
+        self.list_rules(Some(CHAIN), |attributes| {
+            counters.extend(read_counter(attributes).and_then(of_a_ban))
+        })?;
         Ok(counters)
     }
 
@@ -480,18 +483,23 @@ impl Nftables {
         sequence
     }
 
-    /// Shows the attributes of each rule of a chain to `visit`; none if the chain is gone.
+    /// Shows the attributes of each rule of a chain, or of all chains, to `visit`; none if there is no such chain.
     fn list_rules(
         &mut self,
-        chain: &'static str,
+        chain: Option<&'static str>,
         mut visit: impl FnMut(Attributes<'_>),
     ) -> Result<(), NetlinkError> {
         let table = self.table.clone();
         let sequence = self.ask_for(libc::NFT_MSG_GETRULE, libc::NLM_F_DUMP, |out| {
             out.text(TABLE, &table);
-            out.text(RULE_CHAIN, chain);
+            if let Some(chain) = chain {
+                out.text(RULE_CHAIN, chain);
+            }
         });
-        let request = Request::new("list rules of chain", chain);
+        let request = match chain {
+            Some(chain) => Request::new("list rules of chain", chain),
+            None => Request::new("list rules", ""),
+        };
         // A list that was interrupted is good enough: what changed of ours raises an event, and is compared again.
         match self
             .socket

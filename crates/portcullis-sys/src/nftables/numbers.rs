@@ -35,6 +35,7 @@ pub(super) const LIST_ELEMENT: u16 = 1;
 pub(super) const DATA_VALUE: u16 = 1;
 pub(super) const DATA_VERDICT: u16 = 2;
 pub(super) const VERDICT_CODE: u16 = 1;
+pub(super) const VERDICT_CHAIN: u16 = 2;
 
 pub(super) const EXPRESSION_NAME: u16 = 1;
 pub(super) const EXPRESSION_DATA: u16 = 2;

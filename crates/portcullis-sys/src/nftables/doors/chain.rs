@@ -1,4 +1,5 @@
-//! The chain `doors`: its rules and sets, each written down once, as what is sent and as what is compared.
+//! The chain `doors` and the chain of each door: their rules and sets, each written down once, as what is sent and as
+//! what is compared.
 
 use portcullis_core::net::PortSet;
 
@@ -9,7 +10,7 @@ use crate::nftables::numbers::*;
 
 /// The base chain.
 pub(super) const CHAIN: &str = "doors";
-/// All sets of doors begin like this.
+/// All sets and chains of doors begin like this.
 pub(super) const PREFIX: &str = "door_";
 /// How many ranges of ports one rule compares with: a rule has at most 128 expressions (`NFT_RULE_MAXEXPRS` of
 /// `net/netfilter/nf_tables_api.c`) in 4 KiB.
@@ -51,6 +52,11 @@ impl Transport {
 }
 
 const BOTH: [Transport; 2] = [Transport::Tcp, Transport::Udp];
+
+/// The chain of a door, where its guests are looked for; also the comment of the rules that shut strangers out.
+pub(super) fn own_name(door: &DoorName) -> String {
+    format!("{PREFIX}{}", door.as_str())
+}
 
 /// The set of a door's guests of one family: `width` is 32 or 128.
 pub(super) fn guests_name(door: &DoorName, width: u8) -> String {
@@ -96,16 +102,20 @@ pub(super) enum Rule<'a> {
     /// To a host that is not this one.
     Forwarded,
     Friends(&'static Set<'static>),
-    /// Guests at this door's ports pass, and are marked.
+    /// Whoever comes to this door's ports goes through its chain.
+    Asks {
+        door: &'a DoorRules,
+        at: At,
+    },
+    /// In the door's chain: guests pass, and are marked.
     Guests {
         door: &'a DoorRules,
         width: u8,
-        at: At,
     },
-    /// Whoever is left at this door's ports is dropped.
+    /// Whoever is left is dropped: in the door's chain all, in the chain `doors` whoever comes to these of its ports.
     Shut {
         door: &'a DoorRules,
-        at: At,
+        at: Option<At>,
     },
 }
 
@@ -116,9 +126,35 @@ pub(super) struct At {
     ports: (u16, u16),
 }
 
-/// The rules in their order: what ends for most packets stands first, and all guests of all doors before the first
-/// that is shut.
-pub(super) fn rules(doors: &Doors) -> Vec<Rule<'_>> {
+/// A chain with its rules in their order.
+#[derive(Debug)]
+pub(super) struct Chain<'a> {
+    pub(super) name: String,
+    pub(super) rules: Vec<Rule<'a>>,
+}
+
+/// All chains, the base chain last, since its rules lead to the others.
+///
+/// In the base chain what ends for most packets stands first. Behind it a door costs strangers no more than a
+/// comparison of ports: only in the chain of a door to whose port a packet goes is it asked for guests. That chain ends
+/// by shutting out; but where doors have a port in common it goes back, so that the other's guests are asked too, and
+/// those who are left are shut out when all have been.
+pub(super) fn chains(doors: &Doors) -> Vec<Chain<'_>> {
+    let shared = shared(doors);
+    let mut chains: Vec<Chain<'_>> = (doors.doors().iter().zip(&shared))
+        .map(|(door, &is_shared)| {
+            let mut rules: Vec<Rule<'_>> = [32, 128].map(|width| Rule::Guests { door, width }).into();
+            if !is_shared {
+                rules.push(Rule::Shut { door, at: None });
+            }
+            Chain { name: own_name(&door.name), rules }
+        })
+        .collect();
+    chains.push(Chain { name: CHAIN.to_owned(), rules: base_rules(doors, &shared) });
+    chains
+}
+
+fn base_rules<'a>(doors: &'a Doors, shared: &[bool]) -> Vec<Rule<'a>> {
     let mut rules = Vec::new();
     if doors.marks() != 0 {
         rules.push(Rule::ClearMarks(doors.marks()));
@@ -132,18 +168,44 @@ pub(super) fn rules(doors: &Doors) -> Vec<Rule<'_>> {
         rules.push(Rule::Forwarded);
     }
     rules.extend(FRIENDS.iter().map(Rule::Friends));
-    let of_each = || {
-        let pairs = doors.doors().iter().flat_map(|door| BOTH.map(|transport| (door, transport)));
-        pairs.flat_map(|(door, transport)| {
-            let ranges = transport.ports_of(door).ranges().iter();
-            ranges.map(move |&ports| (door, At { transport, ports }))
-        })
-    };
-    for (door, at) in of_each() {
-        rules.extend([32, 128].map(|width| Rule::Guests { door, width, at }));
-    }
-    rules.extend(of_each().map(|(door, at)| Rule::Shut { door, at }));
+    let of_each = || BOTH.into_iter().flat_map(|transport| of_each(doors, transport));
+    rules.extend(of_each().map(|(index, at)| Rule::Asks { door: &doors.doors()[index], at }));
+    let left = of_each().filter(|(index, _)| shared[*index]);
+    rules.extend(left.map(|(index, at)| Rule::Shut { door: &doors.doors()[index], at: Some(at) }));
     rules
+}
+
+/// The ranges of all doors in their order, with the door's place.
+fn of_each(doors: &Doors, transport: Transport) -> impl Iterator<Item = (usize, At)> {
+    doors.doors().iter().enumerate().flat_map(move |(index, door)| {
+        let ranges = transport.ports_of(door).ranges().iter();
+        ranges.map(move |&ports| (index, At { transport, ports }))
+    })
+}
+
+/// Which doors have a port in common with another one.
+fn shared(doors: &Doors) -> Vec<bool> {
+    let mut shared = vec![false; doors.doors().len()];
+    for transport in BOTH {
+        let mut ranges: Vec<(u16, u16, usize)> = of_each(doors, transport)
+            .map(|(index, At { ports: (low, high), .. })| (low, high, index))
+            .collect();
+        ranges.sort_unstable();
+        // Of those before, the one that reaches furthest: whatever overlaps with any overlaps with it.
+        let mut furthest: Option<(u16, usize)> = None;
+        for (low, high, index) in ranges {
+            match furthest {
+                Some((reach, other)) if low <= reach => {
+                    (shared[index], shared[other]) = (true, true);
+                    if high > reach {
+                        furthest = Some((high, index));
+                    }
+                }
+                _ => furthest = Some((high, index)),
+            }
+        }
+    }
+    shared
 }
 
 impl Rule<'_> {
@@ -159,21 +221,20 @@ impl Rule<'_> {
             Rule::Forwarded => "forwarded".to_owned(),
             Rule::Friends(set) => set.name.to_owned(),
             Rule::Guests { door, width, .. } => guests_name(&door.name, *width),
-            Rule::Shut { door, .. } => shut_name(&door.name),
+            Rule::Asks { door, .. } | Rule::Shut { door, .. } => own_name(&door.name),
         }
     }
 }
 
-/// The comment of the rules that shut strangers out of a door.
-pub(super) fn shut_name(door: &DoorName) -> String {
-    format!("{PREFIX}{}", door.as_str())
-}
-
 /// The attributes that make a rule.
-pub(super) fn write_rule(out: &mut Writer, table: &str, rule: &Rule<'_>) {
-    layout::write_expressions(out, table, CHAIN, &rule.name(), |out| {
+pub(super) fn write_rule(out: &mut Writer, table: &str, chain: &str, rule: &Rule<'_>) {
+    layout::write_expressions(out, table, chain, &rule.name(), |out| {
         write_question(out, rule);
-        layout::write_counter(out);
+        match rule {
+            // Those who come are counted where they go.
+            Rule::Asks { door, .. } => return layout::write_jump(out, &own_name(&door.name)),
+            _ => layout::write_counter(out),
+        }
         match rule {
             Rule::ClearMarks(marks) => return write_mark(out, !marks, 0),
             Rule::Guests { door, .. } => {
@@ -241,11 +302,11 @@ fn write_question(out: &mut Writer, rule: &Rule<'_>) {
             layout::write_compare(out, libc::NFT_CMP_EQ, &u32::from(libc::RTN_UNICAST).to_ne_bytes());
         }
         Rule::Friends(set) => layout::write_source_is_in(out, set),
-        Rule::Guests { door, width, at } => {
+        Rule::Guests { door, width } => {
             layout::write_source_is_in(out, &guests_set(&guests_name(&door.name, *width), *width));
-            write_port_is(out, at);
         }
-        Rule::Shut { at, .. } => write_port_is(out, at),
+        Rule::Asks { at, .. } | Rule::Shut { at: Some(at), .. } => write_port_is(out, at),
+        Rule::Shut { at: None, .. } => {}
     }
 }
 

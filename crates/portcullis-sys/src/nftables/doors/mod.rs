@@ -8,6 +8,7 @@
 mod chain;
 mod rules;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,15 @@ pub use self::rules::{
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     has_chain: bool,
+    /// Those of single doors.
+    chains: Vec<String>,
     sets: Vec<String>,
+}
+
+impl Standing {
+    fn is_nothing(&self) -> bool {
+        !self.has_chain && self.chains.is_empty() && self.sets.is_empty()
+    }
 }
 
 impl Nftables {
@@ -150,20 +159,17 @@ impl Nftables {
             .iter()
             .map(|door| DoorTraffic { door: door.name.clone(), guests: none, shut_out: none })
             .collect();
-        let names: Vec<[String; 3]> = traffic
-            .iter()
-            .map(|DoorTraffic { door, .. }| {
-                [chain::guests_name(door, 32), chain::guests_name(door, 128), chain::shut_name(door)]
-            })
-            .collect();
-        self.list_rules(chain::CHAIN, |attributes| {
+        let places: HashMap<String, usize> =
+            (traffic.iter().map(|of_door| chain::own_name(&of_door.door))).zip(0..).collect();
+        self.list_rules(None, |attributes| {
             let Some((name, packets, bytes)) = read_counter(attributes) else { return };
-            for (of_door, names) in traffic.iter_mut().zip(&names) {
-                let Some(which) = names.iter().position(|of_door| of_door == name) else { continue };
-                let counter = if which == 2 { &mut of_door.shut_out } else { &mut of_door.guests };
-                counter.packets += packets;
-                counter.bytes += bytes;
-            }
+            let Some(chain) = attributes.get(RULE_CHAIN).and_then(message::text) else { return };
+            // By its chain: the guests of door "a" and the strangers of door "a4" have one comment.
+            let door = if chain == chain::CHAIN { name } else { chain };
+            let Some(of_door) = places.get(door).and_then(|place| traffic.get_mut(*place)) else { return };
+            let counter = if name == door { &mut of_door.shut_out } else { &mut of_door.guests };
+            counter.packets += packets;
+            counter.bytes += bytes;
         })?;
         Ok(traffic)
     }
@@ -178,7 +184,7 @@ impl Nftables {
         if doors.doors().is_empty() {
             // Also one that is not as we make it.
             let standing = self.standing_doors()?;
-            return Ok(!standing.has_chain && standing.sets.is_empty());
+            return Ok(standing.is_nothing());
         }
         Ok(has_chain
             && self.are_door_rules_intact(&doors)?
@@ -187,19 +193,25 @@ impl Nftables {
     }
 
     fn are_door_rules_intact(&mut self, doors: &Doors) -> Result<bool, NetlinkError> {
-        let rules = chain::rules(doors);
+        let chains = chain::chains(doors);
+        // How many of each chain's rules have been seen.
+        let mut seen: HashMap<&str, (&chain::Chain<'_>, usize)> =
+            chains.iter().map(|chain| (chain.name.as_str(), (chain, 0))).collect();
         let table = self.table.clone();
-        let (mut seen, mut are_ours) = (0, true);
+        let mut are_ours = true;
         let mut ours = Writer::default();
-        self.list_rules(chain::CHAIN, |attributes| {
+        self.list_rules(None, |attributes| {
+            let name = attributes.get(RULE_CHAIN).and_then(message::text);
+            // Chains that are not ours are not asked after: nothing of ours leads there.
+            let Some((chain, seen)) = name.and_then(|name| seen.get_mut(name)) else { return };
             ours.clear();
-            are_ours &= rules.get(seen).is_some_and(|rule| {
-                chain::write_rule(&mut ours, &table, rule);
+            are_ours &= chain.rules.get(*seen).is_some_and(|rule| {
+                chain::write_rule(&mut ours, &table, &chain.name, rule);
                 layout::is_as_sent(Attributes::new(ours.bytes()), attributes)
             });
-            seen += 1;
+            *seen += 1;
         })?;
-        Ok(are_ours && seen == rules.len())
+        Ok(are_ours && seen.values().all(|(chain, seen)| *seen == chain.rules.len()))
     }
 
     fn are_guest_sets_intact(&mut self, doors: &Doors) -> Result<bool, NetlinkError> {
@@ -248,10 +260,16 @@ impl Nftables {
             Err(error) if error.refusal() != Some(libc::ENOENT) => return Err(error),
             _ => {}
         }
-        // A list that was interrupted may show a set twice.
-        sets.sort_unstable();
-        sets.dedup();
-        Ok(Standing { has_chain, sets })
+        let mut chains = Vec::new();
+        let sequence = self.ask_for(libc::NFT_MSG_GETCHAIN, libc::NLM_F_DUMP, |out| out.text(TABLE, &table));
+        let visit = |message: &Message<'_>| chains.extend(chain_of_a_door(message.body, &table));
+        self.socket.dump(self.question.bytes(), sequence, Request::new("list chains", ""), visit)?;
+        // A list that was interrupted may show something twice.
+        for names in [&mut sets, &mut chains] {
+            names.sort_unstable();
+            names.dedup();
+        }
+        Ok(Standing { has_chain, chains, sets })
     }
 
     /// Puts the expected doors into the batch, if `standing` says that they are not there as they should be.
@@ -270,8 +288,20 @@ impl Nftables {
         batch.message(libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE, request, |out| {
             layout::write_table(out, table);
         });
-        self.batch_clearing(standing, |set| guests.iter().any(|(name, _)| name == set));
+        let chains = chain::chains(&doors);
+        self.batch_clearing(
+            standing,
+            |name| chains.iter().any(|chain| chain.name == name),
+            |set| guests.iter().any(|(name, _)| name == set),
+        );
         let (batch, table) = (&mut self.batch, &self.table);
+        for door in doors.doors() {
+            let request = Request::new("make the chain of a door", "");
+            batch.message(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE, request, |out| {
+                out.text(TABLE, table);
+                out.text(CHAIN_NAME, &chain::own_name(&door.name));
+            });
+        }
         let request = Request::new("make chain", chain::CHAIN);
         batch.message(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE, request, |out| {
             layout::write_chain(out, table, chain::CHAIN);
@@ -301,22 +331,20 @@ impl Nftables {
                 });
             }
         }
-        for rule in chain::rules(&doors) {
-            let flags = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
-            batch.message(
-                libc::NFT_MSG_NEWRULE,
-                flags,
-                Request::new("make rule of chain", chain::CHAIN),
-                |out| {
-                    chain::write_rule(out, table, &rule);
-                },
-            );
+        for chain in &chains {
+            for rule in &chain.rules {
+                let flags = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
+                let request = Request::new("make a rule of doors", "");
+                batch.message(libc::NFT_MSG_NEWRULE, flags, request, |out| {
+                    chain::write_rule(out, table, &chain.name, rule);
+                });
+            }
         }
     }
 
     /// Takes away all that stands.
     fn batch_removal(&mut self, standing: &Standing) {
-        self.batch_clearing(standing, |_| false);
+        self.batch_clearing(standing, |_| false, |_| false);
         if standing.has_chain {
             let request = Request::new("delete chain", chain::CHAIN);
             let table = &self.table;
@@ -327,14 +355,27 @@ impl Nftables {
         }
     }
 
-    /// Empties the chain and takes the sets away, without those to be kept.
-    fn batch_clearing(&mut self, standing: &Standing, is_kept: impl Fn(&str) -> bool) {
+    /// Empties the chains, and takes those of single doors and the sets away, without those to be kept.
+    fn batch_clearing(
+        &mut self,
+        standing: &Standing,
+        is_kept_chain: impl Fn(&str) -> bool,
+        is_kept: impl Fn(&str) -> bool,
+    ) {
         let (batch, table) = (&mut self.batch, &self.table);
-        if standing.has_chain {
-            let request = Request::new("delete rules of chain", chain::CHAIN);
+        // First the one whose rules lead to the others.
+        let base = standing.has_chain.then_some(chain::CHAIN);
+        for chain in base.into_iter().chain(standing.chains.iter().map(String::as_str)) {
+            let request = Request::new("delete rules of doors", "");
             batch.message(libc::NFT_MSG_DELRULE, 0, request, |out| {
                 out.text(TABLE, table);
-                out.text(RULE_CHAIN, chain::CHAIN);
+                out.text(RULE_CHAIN, chain);
+            });
+        }
+        for chain in standing.chains.iter().filter(|chain| !is_kept_chain(chain)) {
+            batch.message(libc::NFT_MSG_DELCHAIN, 0, Request::new("delete the chain of a door", ""), |out| {
+                out.text(TABLE, table);
+                out.text(CHAIN_NAME, chain);
             });
         }
         for set in standing.sets.iter().filter(|set| !is_kept(set)) {
@@ -398,7 +439,16 @@ fn set_of_doors(body: &[u8]) -> Option<String> {
     is_of_doors.then(|| name.to_owned())
 }
 
+/// The name of the chain that a message is about, if it is one of a door in this table.
+fn chain_of_a_door(body: &[u8], table: &str) -> Option<String> {
+    let attributes = Attributes::behind(body, 4);
+    // The kernel lists the chains of all tables.
+    attributes.get(TABLE).and_then(message::text).filter(|of| *of == table)?;
+    let name = attributes.get(CHAIN_NAME).and_then(message::text)?;
+    name.starts_with(chain::PREFIX).then(|| name.to_owned())
+}
+
 /// Every parser of this room; see [`crate::netlink::read_anything`].
 pub(super) fn read_anything(body: &[u8]) {
-    let _ = set_of_doors(body);
+    let _ = (set_of_doors(body), chain_of_a_door(body, "portcullis"));
 }

@@ -8,7 +8,7 @@ use portcullis_core::net::{PortSet, Prefix};
 
 /// More doors are refused: so many still fit into one batch, and nobody has so many.
 const MOST_DOORS: usize = 256;
-/// More ranges of ports in all doors together are refused: each takes three rules.
+/// More ranges of ports in all doors together are refused: each takes a rule, or two.
 const MOST_RANGES: usize = 1024;
 /// The longest name of a door, in bytes.
 const LONGEST_NAME: usize = 64;
