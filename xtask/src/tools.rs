@@ -39,9 +39,14 @@ const TOOLS: [Tool; 16] = [
 
 /// Packages whose programs ours is compared with, and those that read what we write or ban through us. The latter
 /// would bring a service, a mail server and a cron job with them if they were installed.
-const ANCESTORS: [&str; 9] = [
+const ANCESTORS: [&str; 14] = [
     "portsentry",
     "knockd",
+    "fwknop-server",
+    "fwknop-client",
+    "libfko3",
+    "libgpgme11",
+    "libassuan0",
     "fail2ban",
     "logcheck",
     "logtail",

@@ -2,9 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
+
+use portcullis::keys::Place;
+use portcullis::keys::rotating::KeyFile;
+use portcullis_core::door::rotating::derive;
+use portcullis_core::net::Protocol;
 
 use testbed::{Lab, Running, Signal, Stream, has, unpack};
 
@@ -29,6 +35,20 @@ impl Wire {
     /// The transport, the port and the flags of each packet, in order, up to the last one that is waited for.
     fn seen(mut self, last: &str) -> Vec<String> {
         self.tcpdump.wait_for_line(SOON, |line| words(line).as_deref() == Some(last));
+        self.tcpdump.signal(Signal::SIGINT);
+        self.tcpdump.wait(SOON);
+        self.tcpdump.text(Stream::Out).lines().filter_map(words).collect()
+    }
+}
+
+impl Wire {
+    /// The first so many packets.
+    fn count(mut self, packets: usize) -> Vec<String> {
+        let mut left = packets;
+        self.tcpdump.wait_for_line(SOON, |line| {
+            left -= usize::from(words(line).is_some());
+            left == 0
+        });
         self.tcpdump.signal(Signal::SIGINT);
         self.tcpdump.wait(SOON);
         self.tcpdump.text(Stream::Out).lines().filter_map(words).collect()
@@ -103,6 +123,109 @@ fn whether_the_door_has_opened_is_said() {
     let open = ours(&lab, &["--until-open", "ssh", &host, "7000"]);
     assert!(open.status.success(), "{open:?}");
     assert!(String::from_utf8_lossy(&open.stdout).contains(":22 is open"), "{open:?}");
+}
+
+/// Runs `portcullis key …` and gives what it printed.
+fn made(words: &[&str]) -> String {
+    let output = Command::new(PROGRAM).arg("key").args(words).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_rotating_key_sends_the_steps_of_this_moment_over_both_families() {
+    if !has(&["tcpdump"]) {
+        return;
+    }
+    let Some(lab) = Lab::direct() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ssh.key");
+    let path = file.to_str().unwrap();
+    let printed = made(&[
+        "rotating",
+        "--door",
+        "ssh",
+        "--user",
+        "anna",
+        "--ports",
+        "7000-9999",
+        "--time-step",
+        "10s",
+        "-o",
+        path,
+    ]);
+    let key = KeyFile::read(&Place::closed(&file)).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let secret = text.lines().find_map(|line| line.strip_prefix("key = ")).unwrap();
+    assert!(!printed.contains(secret) && printed.contains("[door.ssh]\nkind = \"rotating\""), "{printed}");
+    for (host, family) in [(lab.victim4().to_string(), "-4"), (lab.victim6().to_string(), "-6")] {
+        let tap = Wire::tap(&lab);
+        let time_step = || key.shape.time_step(portcullis_sys::clock::now().wall);
+        let before = time_step();
+        let told = ours(&lab, &["--key", path, family, &host]);
+        let after = time_step();
+        assert!(told.status.success(), "{told:?}");
+        let arrived = tap.count(6);
+        // It waits rather than knock in the last second, so the step is one of those that the call has seen.
+        let is_of = |step| {
+            let steps = derive(&key.key, &key.door, key.host, &key.shape, step);
+            let words: Vec<String> = steps
+                .iter()
+                .map(|(protocol, port)| match protocol {
+                    Protocol::Udp => format!("{port} UDP length 1"),
+                    _ => format!("{port} [S]"),
+                })
+                .collect();
+            words == arrived
+        };
+        assert!((before..=after).any(is_of), "{arrived:?}");
+    }
+}
+
+#[test]
+fn a_one_time_sequence_is_struck_before_it_is_sent_and_never_sent_again() {
+    if !has(&["tcpdump"]) {
+        return;
+    }
+    let Some(lab) = Lab::direct() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("s");
+    let path = file.to_str().unwrap();
+    made(&["one-time", "--door", "ssh", "--count", "7", "-o", path]);
+    // Known ports in front of those that were made, where the tap listens.
+    let more = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!(" 7000,8000:udp,9000\n 7100,8100\n{more}")).unwrap();
+    let host = lab.victim4().to_string();
+    // A name that leads nowhere uses nothing up.
+    assert!(!ours(&lab, &["--one-time", path, "no.such.name.invalid"]).status.success());
+    for expected in [&["7000 [S]", "8000 UDP length 1", "9000 [S]"][..], &["7100 [S]", "8100 [S]"]] {
+        let tap = Wire::tap(&lab);
+        assert!(ours(&lab, &["--one-time", path, &host]).status.success());
+        assert_eq!(tap.count(expected.len()), expected);
+    }
+    let left = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(left, format!("#7000,8000:udp,9000\n#7100,8100\n{more}"));
+    for _ in 0..7 {
+        assert!(ours(&lab, &["--one-time", path, &host]).status.success());
+    }
+    let told = ours(&lab, &["--one-time", path, &host]);
+    assert!(String::from_utf8_lossy(&told.stderr).contains("no unused sequence"), "{told:?}");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_and_never_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("k");
+    let path = file.to_str().unwrap();
+    let words = ["rotating", "--door", "ssh", "--user", "anna", "-o", path];
+    made(&words);
+    let before = std::fs::read(&file).unwrap();
+    let again = Command::new(PROGRAM).arg("key").args(words).output().unwrap();
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let told = Command::new(PROGRAM).args(["knock", "--key", path, "127.0.0.1"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&told.stderr).contains("others can read"), "{told:?}");
 }
 
 #[test]

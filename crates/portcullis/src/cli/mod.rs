@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod doors;
 mod import;
+mod key;
 pub mod knock;
 mod list;
 mod mode;
@@ -18,6 +19,7 @@ mod place;
 pub mod portsentry;
 pub mod replay;
 pub mod run;
+mod spa;
 mod status;
 
 use std::ffi::OsString;
@@ -95,6 +97,10 @@ enum Verb {
     /// Knock at ports of another host, in this order; also under the name knock
     #[command(disable_help_flag = true)]
     Knock(knock::KnockWords),
+    /// Open a door of another host by one encrypted packet, as fwknop does
+    Spa(spa::SpaArguments),
+    /// Make the secrets of a door: for rotating sequences, one-time sequences, or single packets
+    Key(key::KeyArguments),
     /// Print a script that completes the command line of a shell
     Completions(completions::CompletionsArguments),
 }
@@ -137,6 +143,8 @@ pub fn main() -> ExitCode {
         Verb::Import(arguments) => import::import(&arguments),
         Verb::Portsentry(arguments) => return portsentry::main(&arguments.words).into(),
         Verb::Knock(arguments) => return knock::main(&arguments.words).into(),
+        Verb::Spa(arguments) => spa::spa(&arguments),
+        Verb::Key(arguments) => key::key(&arguments),
         Verb::Completions(arguments) => completions::completions(&arguments),
     };
     let ended = ended.unwrap_or_else(|Failure { exit, message }| {
@@ -192,6 +200,16 @@ mod tests {
             "import",
             "import portsentry",
             "completions tcsh",
+            "spa",
+            "spa host",
+            "spa host --key k --opens 22",
+            "spa host --key k -a 192.0.2.1 -s",
+            "key",
+            "key rotating --user anna -o k",
+            "key rotating --door ssh --beside k --user anna -o l",
+            "key rotating --door ssh --user a:b -o k",
+            "key one-time --door ssh --steps 2 -o s",
+            "key spa --user anna --opens tcp/22 -o a",
         ] {
             let words = std::iter::once("portcullis").chain(line.split_whitespace());
             let error = Arguments::try_parse_from(words).map(|_| ()).unwrap_err();
@@ -227,6 +245,14 @@ mod tests {
             "import portsentry /etc/portsentry/portsentry.conf -o portcullis.toml",
             "import portsentry a b --json",
             "completions zsh",
+            "spa host --key k",
+            "spa host --key k -n x --opens tcp/22,udp/53 --for 30s -a 192.0.2.1 -p 62201 -6 --until-open 22",
+            "spa host --key k -s",
+            "key rotating --door ssh --user anna -o k",
+            "key rotating --door ssh --user anna --ports 20000-29999 --protocols tcp --steps 8 --time-step 1m -o k",
+            "key rotating --beside k --user bert -o l",
+            "key one-time --door ssh --count 10 --steps 5 -o s",
+            "key spa --user anna --opens tcp/22 -o a --client c",
             "portsentry",
             "portsentry -tcp",
             "portsentry -h",

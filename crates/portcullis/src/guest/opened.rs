@@ -19,6 +19,23 @@ pub enum Shut {
     Refused,
 }
 
+/// Waits, and says how it came out.
+///
+/// # Errors
+/// It stayed shut; what that may mean.
+pub fn tell(door: SocketAddr, patience: Duration) -> Result<String, String> {
+    match wait(door, patience) {
+        Ok(after) => Ok(format!("{door} is open, after {} ms", after.as_millis())),
+        Err(Shut::Silent) => Err(format!(
+            "{door} is still shut: nothing answers there\n  the knock may have been wrong or late, or another packet \
+             filter is in the way; on the host, portcullis doors tells how far it came"
+        )),
+        Err(Shut::Refused) => {
+            Err(format!("{door} is refused: the host answers, and no service listens at that port"))
+        }
+    }
+}
+
 /// Tries `port` until it opens, for as long as `patience`.
 ///
 /// # Errors

@@ -1,15 +1,19 @@
-//! Files with the secrets of doors, as both sides read and make them: the key of a rotating sequence ([`rotating`]) and
-//! sequences that are used once ([`one_time`]).
+//! Files with the secrets of doors, as both sides read and make them: the key of a rotating sequence ([`rotating`]),
+//! sequences that are used once ([`one_time`]), and the keys of single packets, in fwknop's files ([`access`] on the
+//! host, [`client`] at the guest).
 //!
 //! The daemon, `check` and the verbs `key`, `knock` and `spa` come here. What is read lies in memory that is wiped when it
 //! goes; no [`Fault`] ever repeats what stands in a file, since it may be a secret that was mistyped; and
 //! [`memory::keep_out_of_dumps`] keeps all of it out of core dumps.
 
+pub mod access;
+pub mod client;
 pub mod make;
 pub mod memory;
 pub mod one_time;
 pub mod place;
 pub mod rotating;
+mod stanza;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -54,4 +58,38 @@ impl std::error::Error for Fault {}
 /// Numbers the lines of a text from 1.
 fn numbered(text: &str) -> impl Iterator<Item = (u32, &str)> {
     (1..).zip(text.lines())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portcullis_core::door::spa::access::Weak;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::doors::Flags;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn no_text_makes_a_reader_panic_or_is_repeated(
+            head in "portcullis rotating key, version 1\n|\\[a\\]\n|SOURCE ANY\nOPEN_PORTS tcp/22\n| 7000,8000\n|",
+            word in "key = |KEY_BASE64 |HMAC_KEY |steps = |ACCESS |ACCESS_EXPIRE |FW_TIMEOUT | 7000,|[A-Z_ =]{0,12}",
+            secret in "[0-9A-Za-z+/=,;:#% ]{0,20}\\PC{0,3}",
+        ) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), format!("{head}{word}XqZ{secret}\n")).unwrap();
+            let place = Place::closed(file.path());
+            let mut faults: Vec<Fault> = Vec::new();
+            faults.extend(rotating::KeyFile::read(&place).err());
+            faults.extend(access::read(&place, Weak::default()).err().into_iter().flatten());
+            faults.extend(client::read(&place, None).err());
+            let sequences = one_time::read(&place, Flags::FIRST, Duration::from_secs(1)).unwrap();
+            faults.extend(sequences.faults);
+            for fault in faults {
+                prop_assert!(!fault.message.contains("XqZ") && !fault.mend.contains("XqZ"), "{}", fault);
+            }
+        }
+    }
 }

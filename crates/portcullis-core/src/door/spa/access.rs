@@ -227,7 +227,8 @@ fn can_be_a_host(address: IpAddr) -> bool {
 
 /// Addresses that mean somebody else on the other side of a NAT or a link: RFC 1918, 6598 (carriers), 3927 and 4291
 /// (link-local), 4193 (unique local), loopback.
-fn is_private(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
             let is_carriers =
