@@ -118,8 +118,10 @@ impl Place {
     }
 
     pub(super) fn read_from(&self, file: &File) -> Result<Zeroizing<String>, Fault> {
-        // Room for all of it at once, as a buffer that grows leaves its former contents behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
+        // Room for all of it at once, as a buffer that grows leaves its former contents behind; and a little more, so that
+        // the end is seen without growing.
+        let size = file.metadata().map_err(|error| self.unreadable(&error))?.size().min(LONGEST);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size as usize + 64));
         file.take(LONGEST).read_to_end(&mut bytes).map_err(|error| self.unreadable(&error))?;
         String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
             error.into_bytes().zeroize();
