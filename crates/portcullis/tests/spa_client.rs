@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use portcullis::keys::{Place, access};
-use portcullis_core::door::spa::access::{Granted, Weak};
+use portcullis::config::fwknop::read_access;
+use portcullis::keys::Place;
+use portcullis_core::door::spa::access::Granted;
 use portcullis_core::door::spa::{Denied, Spa, WINDOW};
 use portcullis_core::net::Protocol;
 use testbed::{Lab, Running, is_installed, unpack, wait_until};
@@ -84,8 +85,10 @@ impl Keys {
 
     /// Our receiving side with the host's file.
     fn door(&self) -> Spa {
-        let users = access::read(&Place::closed(self.host()), Weak::default());
-        let users = users.unwrap_or_else(|faults| panic!("{faults:?}"));
+        let text = Place::closed(self.host()).read().unwrap();
+        let access = read_access(&self.host(), &text);
+        assert!(access.diagnostics.is_empty(), "{:?}", access.diagnostics);
+        let users = access.stanzas.into_iter().map(|stanza| stanza.user).collect();
         Spa::new(users, WINDOW).unwrap_or_else(|faults| panic!("{faults:?}"))
     }
 }

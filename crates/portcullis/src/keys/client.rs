@@ -177,7 +177,7 @@ fn client_key(place: &Place, stanza: &Stanza<'_>) -> Result<ClientKey, Fault> {
 
 /// A new pair of keys, for the host's file and for the guest's.
 pub struct Made {
-    /// A stanza for the host ([`super::access`]).
+    /// A stanza for the host ([`crate::config::fwknop`]).
     pub host: Zeroizing<String>,
     /// A section for the guest.
     pub guest: Zeroizing<String>,
@@ -223,13 +223,14 @@ mod tests {
     use std::net::IpAddr;
     use std::time::Duration;
 
-    use portcullis_core::door::spa::access::Weak;
+    use portcullis_core::door::spa::access::User;
     use portcullis_core::door::spa::{Spa, WINDOW};
     use portcullis_core::time::Wall;
 
     use super::*;
+    use crate::config::fwknop::read_access;
     use crate::guest::spa::{Wish, packet};
-    use crate::keys::{access, make};
+    use crate::keys::make;
 
     const KEYS: &str = "KEY_BASE64 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\
                         HMAC_KEY_BASE64 EBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8=\n";
@@ -246,9 +247,10 @@ mod tests {
         let [host, guest] = ["host", "guest"].map(|name| directory.path().join(name));
         make::file(&host, &made.host).unwrap();
         make::file(&guest, &made.guest).unwrap();
-        let users = access::read(&Place::closed(&host), Weak::default())
-            .map_err(|faults| format!("{faults:?}"))
-            .unwrap();
+        let text = Place::closed(&host).read().unwrap();
+        let access = read_access(&host, &text);
+        assert!(access.diagnostics.is_empty(), "{:?}", access.diagnostics);
+        let users: Vec<User> = access.stanzas.into_iter().map(|stanza| stanza.user).collect();
         assert_eq!(users[0].name, "anna");
         let mut spa = Spa::new(users, WINDOW).map_err(|faults| format!("{faults:?}")).unwrap();
         let key = super::read(&Place::closed(&guest), None).unwrap_or_else(|fault| panic!("{fault}"));

@@ -1,12 +1,11 @@
 //! Files with the secrets of doors, as both sides read and make them: the key of a rotating sequence ([`rotating`]),
-//! sequences that are used once ([`one_time`]), and the keys of single packets, in fwknop's files ([`access`] on the
-//! host, [`client`] at the guest).
+//! sequences that are used once ([`one_time`]), and the guest's keys of single packets, in fwknop's file ([`client`]; the
+//! host's is read by `config::fwknop`).
 //!
 //! The daemon, `check` and the verbs `key`, `knock` and `spa` come here. What is read lies in memory that is wiped when it
 //! goes; no [`Fault`] ever repeats what stands in a file, since it may be a secret that was mistyped; and
 //! [`memory::keep_out_of_dumps`] keeps all of it out of core dumps.
 
-pub mod access;
 pub mod client;
 pub mod make;
 pub mod memory;
@@ -64,7 +63,6 @@ fn numbered(text: &str) -> impl Iterator<Item = (u32, &str)> {
 mod tests {
     use std::time::Duration;
 
-    use portcullis_core::door::spa::access::Weak;
     use proptest::prelude::*;
 
     use super::*;
@@ -83,7 +81,6 @@ mod tests {
             let place = Place::closed(file.path());
             let mut faults: Vec<Fault> = Vec::new();
             faults.extend(rotating::KeyFile::read(&place).err());
-            faults.extend(access::read(&place, Weak::default()).err().into_iter().flatten());
             faults.extend(client::read(&place, None).err());
             let sequences = one_time::read(&place, Flags::FIRST, Duration::from_secs(1)).unwrap();
             faults.extend(sequences.faults);

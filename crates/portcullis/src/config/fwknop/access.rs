@@ -14,9 +14,10 @@ use portcullis_core::time::Wall;
 
 use super::super::portsentry::{Diagnostic, Weight};
 use super::lines::{Ends, Entry, Lines};
+use crate::keys::rotating::check_user;
 
 /// Keywords whose values may be shown.
-const OPEN: [&str; 23] = [
+const OPEN: [&str; 24] = [
     "SOURCE",
     "DESTINATION",
     "OPEN_PORTS",
@@ -40,6 +41,8 @@ const OPEN: [&str; 23] = [
     "DISABLE_DNAT",
     "FORWARD_ALL",
     "ENABLE_CMD_SUDO_EXEC",
+    // Of our own: how the user is called in records. fwknopd passes it over (2.6.10, measured).
+    "USER",
 ];
 const SECRET: [&str; 4] = ["HMAC_KEY", "HMAC_KEY_BASE64", "KEY", "KEY_BASE64"];
 
@@ -55,7 +58,7 @@ pub struct Access {
 pub struct Stanza {
     /// The line of its SOURCE, counted from 1.
     pub line: usize,
-    /// The user, called `stanza1` and so on. Nothing weak is allowed yet: see [`Stanza::weak`].
+    /// The user, called as `USER` says, or else `stanza1` and so on. Nothing weak is allowed yet: see [`Stanza::weak`].
     pub user: User,
     /// What weak settings the stanza relies on, and that have to be asked for by name.
     pub weak: Weak,
@@ -89,6 +92,7 @@ struct Draft<'t> {
     usual: Option<u64>,
     most: Option<u64>,
     name: Option<&'t str>,
+    user: Option<&'t str>,
     require_address: bool,
     commands: bool,
     expires: Option<Wall>,
@@ -127,7 +131,9 @@ pub fn read_access(path: &Path, text: &str) -> Access {
     }
     stanzas.extend(draft.take().and_then(|draft| finish(&mut lines, draft)));
     for (index, stanza) in stanzas.iter_mut().enumerate() {
-        stanza.user.name = format!("stanza{}", index + 1);
+        if stanza.user.name.is_empty() {
+            stanza.user.name = format!("stanza{}", index + 1);
+        }
     }
     Access { stanzas, diagnostics: lines.diagnostics }
 }
@@ -154,6 +160,10 @@ fn keyword<'t>(lines: &mut Lines, draft: &mut Draft<'t>, entry: &Entry<'t>) {
         "FW_ACCESS_TIMEOUT" => draft.usual = lines.number(entry, u64::from(TIMEOUT_MAXIMUM)),
         "MAX_FW_TIMEOUT" => draft.most = lines.number(entry, u64::from(TIMEOUT_MAXIMUM)),
         "REQUIRE_USERNAME" => draft.name = Some(entry.value),
+        "USER" => match check_user(entry.value) {
+            Ok(()) => draft.user = Some(entry.value),
+            Err(why) => lines.wrong(entry, why, "write USER anna"),
+        },
         "REQUIRE_SOURCE_ADDRESS" | "REQUIRE_SOURCE" => draft.require_address = lines.switch(entry),
         "ENABLE_CMD_EXEC" => draft.commands = lines.switch(entry),
         "ACCESS_EXPIRE" => expires(lines, draft, entry),
@@ -319,7 +329,7 @@ fn finish(lines: &mut Lines, draft: Draft) -> Option<Stanza> {
     };
     let cycle = (!draft.cycle.open.is_empty()).then_some(draft.cycle);
     let user = User {
-        name: String::new(),
+        name: draft.user.unwrap_or_default().to_owned(),
         keys,
         weak: Weak::default(),
         from: draft.from,
