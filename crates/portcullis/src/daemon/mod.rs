@@ -305,6 +305,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         yesterday: status::Counted::default(),
         effects_saved: None,
         errands,
+        undoing: Vec::new(),
         keeper,
         trail: Trail::new(stored.doors.events),
         ready,

@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+pub use self::persona::Undoing;
 use self::persona::next_errand;
 use super::background::Ready;
 use super::doorkeeper::Doorkeeper;
@@ -96,6 +97,8 @@ pub struct Slow {
     pub effects_saved: Option<Instant>,
     /// A persona's responses.
     pub errands: Option<Errands>,
+    /// Operators who wait for these to have undone what they did.
+    pub undoing: Vec<Undoing>,
     /// Commands and files of doors.
     pub keeper: Doorkeeper,
     /// What happened at doors.
@@ -316,15 +319,13 @@ impl Slow {
             }
             command => self.ask(command, by).await,
         };
-        // The client may have gone away.
-        drop(asked.answer.send(answer));
+        self.reply(asked.answer, answer);
     }
 
     /// Asks the fast path; what an operator said about the mode and about friends is kept over restarts.
     async fn ask(&mut self, command: Command, by: String) -> Answer {
         let is_allowing = matches!(command, Command::Allow { .. } | Command::Disallow(_));
         let answer = self.fast(command).await;
-        let answer = self.with_what_is_left_to_undo(answer).await;
         if is_allowing && let Answer::Allowances(allowances) = self.fast(Command::Allowances).await {
             self.save(&Changes { allowances: Some(&allowances), ..Changes::default() });
         }
