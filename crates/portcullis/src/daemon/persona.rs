@@ -42,6 +42,9 @@ const SOURCES: usize = 262_144;
 /// Where TCP wrappers look (hosts_access(5)); PortSentry knew no other place.
 const HOSTS_DENY: &str = "/etc/hosts.deny";
 
+/// Below [`RUN`], also with `--state`: there is one hosts.deny, so all who write to it must meet at one lock.
+const HOSTS_DENY_LOCK: &str = "hosts.deny.lock";
+
 /// Where sockets and stores of personas are, unless `--state` says otherwise.
 pub const RUN: &str = "/run/portcullis";
 const STATE: &str = "/var/lib/portcullis";
@@ -210,7 +213,7 @@ impl Persona {
     pub fn errands(&self, names: &Names, stored: &Stored) -> (Errands, hands::Errands) {
         let (queue, fetched) = mpsc::channel(hands::WAITING);
         let effects = stored.effects.iter().cloned().collect();
-        let hosts_deny = HostsDeny::new(PathBuf::from(HOSTS_DENY));
+        let hosts_deny = HostsDeny::new(PathBuf::from(HOSTS_DENY), Path::new(RUN).join(HOSTS_DENY_LOCK));
         let responses = self.responses.clone();
         let errands =
             Errands::new(responses.clone(), hosts_deny, names.table.clone(), boot(), effects, fetched);
