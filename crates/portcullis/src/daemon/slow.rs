@@ -402,6 +402,10 @@ impl Slow {
         }
         if mode != self.mode.0 {
             changes.push(match mode {
+                Mode::Observe if plan.persona.is_some() => {
+                    "BLOCK_TCP and BLOCK_UDP are 0: nobody is blocked from now on, and whoever is blocked stays so"
+                        .to_owned()
+                }
                 Mode::Observe => format!(
                     "the mode is observe again ({}): bans that scans had brought have ended; to block: portcullis \
                      enforce",
@@ -425,10 +429,19 @@ impl Slow {
         for complaint in complaints {
             self.fault(&complaint, "");
         }
-        self.plan = plan;
+        let before = std::mem::replace(&mut self.plan, plan);
         self.look = look;
         self.output.tell(Told::Reload { changes: changes.clone() });
-        self.set_mode(mode, by, "reload".to_owned());
+        if let (Some(journal), Some(new), Some(old)) =
+            (self.output.journal(), &self.plan.persona, &before.persona)
+        {
+            journal.remark(new, Some(old), clock::now());
+        }
+        match self.plan.persona {
+            // The changes have told it, and it ends no block.
+            Some(_) => self.mode = (mode, by),
+            None => self.set_mode(mode, by, "reload".to_owned()),
+        }
         Answer::Reloaded(changes)
     }
 
