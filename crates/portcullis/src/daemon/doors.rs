@@ -120,11 +120,9 @@ fn door(own: &DoorConfig, observes: bool) -> Result<(Door, Option<Arc<OneTimeFil
 
 /// How many sessions stand behind doors that have just been shut; they go on, and only new ones need a knock.
 #[must_use]
-pub fn standing_sessions(doors: &Doors) -> Option<String> {
+pub fn standing_sessions<'a>(doors: impl Iterator<Item = &'a DoorRules>) -> Option<String> {
     let mut sockets = Sockets::open().ok()?;
     let told: Vec<String> = doors
-        .doors()
-        .iter()
         .filter_map(|door| {
             let sessions = sockets.established(Protocol::Tcp, &door.tcp, 0).ok()?;
             let count = sessions.count;

@@ -237,7 +237,6 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         if !is_first_run {
             before.clear();
         }
-        persona.end_what_a_reboot_undid(&mut stored);
         let ended = persona.ended(&stored, since);
         journal.let_in(ended.iter().map(Prefix::address).collect(), since);
         if let Some(errands) = &mut errands {
@@ -306,7 +305,6 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         yesterday: status::Counted::default(),
         effects_saved: None,
         errands,
-        undoing: Vec::new(),
         keeper,
         trail: Trail::new(stored.doors.events),
         ready,
@@ -406,7 +404,7 @@ fn shut_doors(kernel: Option<&mut Kernel>, plan: &Plan) -> Result<Option<String>
     };
     let were_shut = kernel.are_doors_shut(doors).unwrap_or(false);
     kernel.set_doors(doors).map_err(|error| NotStarted::failed("the doors could not be shut", error))?;
-    Ok(if were_shut { None } else { doors::standing_sessions(doors) })
+    Ok(if were_shut { None } else { doors::standing_sessions(doors.doors().iter()) })
 }
 
 /// Brings back openings of an earlier run, and has the doorkeeper pay what is owed for those that are over.

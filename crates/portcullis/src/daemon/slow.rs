@@ -14,7 +14,7 @@ use portcullis_core::ledger::Change;
 use portcullis_core::time::Mono;
 use portcullis_sys::clock;
 use portcullis_sys::netlink::NetlinkError;
-use portcullis_sys::nftables::{self, Monitor, Nftables};
+use portcullis_sys::nftables::{self, DoorRules, Monitor, Nftables};
 use portcullis_sys::route::Watch;
 use sd_notify::NotifyState;
 use tokio::io::unix::AsyncFd;
@@ -22,10 +22,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-pub use self::persona::Undoing;
 use self::persona::next_errand;
 use super::background::Ready;
 use super::doorkeeper::Doorkeeper;
+use super::doors::standing_sessions;
 use super::errands::Errands;
 use super::guard::{Last, Order, Orders, Report, Vitals};
 use super::output::Output;
@@ -97,8 +97,6 @@ pub struct Slow {
     pub effects_saved: Option<Instant>,
     /// A persona's responses.
     pub errands: Option<Errands>,
-    /// Operators who wait for these to have undone what they did.
-    pub undoing: Vec<Undoing>,
     /// Commands and files of doors.
     pub keeper: Doorkeeper,
     /// What happened at doors.
@@ -319,13 +317,15 @@ impl Slow {
             }
             command => self.ask(command, by).await,
         };
-        self.reply(asked.answer, answer);
+        // The client may have gone away.
+        drop(asked.answer.send(answer));
     }
 
     /// Asks the fast path; what an operator said about the mode and about friends is kept over restarts.
     async fn ask(&mut self, command: Command, by: String) -> Answer {
         let is_allowing = matches!(command, Command::Allow { .. } | Command::Disallow(_));
         let answer = self.fast(command).await;
+        let answer = self.with_what_is_left_to_undo(answer).await;
         if is_allowing && let Answer::Allowances(allowances) = self.fast(Command::Allowances).await {
             self.save(&Changes { allowances: Some(&allowances), ..Changes::default() });
         }
@@ -402,10 +402,6 @@ impl Slow {
         }
         if mode != self.mode.0 {
             changes.push(match mode {
-                Mode::Observe if plan.persona.is_some() => {
-                    "BLOCK_TCP and BLOCK_UDP are 0: nobody is blocked from now on, and whoever is blocked stays so"
-                        .to_owned()
-                }
                 Mode::Observe => format!(
                     "the mode is observe again ({}): bans that scans had brought have ended; to block: portcullis \
                      enforce",
@@ -420,6 +416,12 @@ impl Slow {
         }
         self.keeper.set_actions(plan.doors.actions.clone());
         self.give(Order::configure(&plan, mode));
+        let before = self.plan.doors.kernel.doors();
+        let is_new =
+            |door: &&DoorRules| !before.iter().any(|old| (&old.tcp, &old.udp) == (&door.tcp, &door.udp));
+        if let Some(what) = standing_sessions(plan.doors.kernel.doors().iter().filter(is_new)) {
+            self.output.tell(Told::Notice { what });
+        }
         if let (Some(errands), Some(persona)) = (&mut self.errands, &plan.persona) {
             errands.set_responses(persona.responses.clone());
         }
@@ -429,19 +431,10 @@ impl Slow {
         for complaint in complaints {
             self.fault(&complaint, "");
         }
-        let before = std::mem::replace(&mut self.plan, plan);
+        self.plan = plan;
         self.look = look;
         self.output.tell(Told::Reload { changes: changes.clone() });
-        if let (Some(journal), Some(new), Some(old)) =
-            (self.output.journal(), &self.plan.persona, &before.persona)
-        {
-            journal.remark(new, Some(old), clock::now());
-        }
-        match self.plan.persona {
-            // The changes have told it, and it ends no block.
-            Some(_) => self.mode = (mode, by),
-            None => self.set_mode(mode, by, "reload".to_owned()),
-        }
+        self.set_mode(mode, by, "reload".to_owned());
         Answer::Reloaded(changes)
     }
 
