@@ -31,8 +31,9 @@ pub enum Action {
         address: IpAddr,
         /// How long from now; `None` where nothing is kept open and nothing will be shut.
         remaining: Option<Duration>,
-        /// Whether it was told before, and only the time has changed, or it is said again (after a restart, or since it
-        /// was refused or lost): whatever is done once for an opening (a start command) is done already.
+        /// Whether it was told before, and only the time has changed, or it is said again (after a restart, or since
+        /// it was lost): whatever is done once for an opening (a start command) is done already. Not so where it was
+        /// refused before, as a whole or in part.
         is_refresh: bool,
     },
     /// Shut `door` for `address`; one that is not open is no fault. Answer with

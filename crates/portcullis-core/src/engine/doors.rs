@@ -330,7 +330,7 @@ impl Engine {
         }
         for (is_opening, (door, address)) in self.doors.openings.retry(now) {
             if is_opening {
-                self.send_opening(now, door, address);
+                self.send(now, door, address, false);
             } else if let Some(name) = self.doors.door(door).map(|door| door.name.clone()) {
                 let left = self.doors.openings.of(door).count();
                 self.actions.push_back(Action::Shut { door, name, address, left });
@@ -404,10 +404,14 @@ impl Engine {
     }
 
     fn send_opening(&mut self, now: Now, door: DoorId, address: IpAddr) {
+        self.send(now, door, address, true);
+    }
+
+    fn send(&mut self, now: Now, door: DoorId, address: IpAddr, is_refresh: bool) {
         let remaining = self.doors.openings.remaining(now, (door, address));
         let name = self.doors.door(door).map(|door| door.name.clone());
         if let (Some(_), Some(name)) = (remaining, name) {
-            self.actions.push_back(Action::Open { door, name, address, remaining, is_refresh: true });
+            self.actions.push_back(Action::Open { door, name, address, remaining, is_refresh });
         }
     }
 }

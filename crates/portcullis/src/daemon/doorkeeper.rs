@@ -166,11 +166,38 @@ impl Doorkeeper {
         self.actions = actions;
     }
 
-    /// What an earlier run owes to openings that are not `standing` any more is done now.
+    /// What an earlier run owes to openings that are not `standing` any more is done now, and what it did not get to
+    /// for those that are.
     pub fn settle(&mut self, standing: &BTreeSet<Place>) {
-        for (name, address) in self.owed.keys().filter(|place| !standing.contains(place)) {
-            self.ready.push_back(DoorErrand::Shut { name: name.clone(), address: *address, left: 0 });
-        }
+        // At a door for everyone what the first guest's opening owes is not due before the last guest's has ended.
+        let stands = |place: &Place| {
+            standing.contains(place)
+                || (self.is_for_everyone(&place.0) && standing.iter().any(|(name, _)| *name == place.0))
+        };
+        let due: Vec<Place> = self.owed.keys().filter(|place| !stands(place)).cloned().collect();
+        let errands = due.into_iter().map(|(name, address)| DoorErrand::Shut { name, address, left: 0 });
+        self.ready.extend(errands);
+        // A kill between an opening and its commands: the guest would stand before a door that is called open.
+        let begun: Vec<&Place> = standing
+            .iter()
+            .filter(|place| !self.owed.contains_key(place))
+            .filter(|(name, _)| self.actions.get(name).is_some_and(|actions| !actions.is_nothing()))
+            .collect();
+        let errands = begun
+            .into_iter()
+            .map(|(name, address)| DoorErrand::Open { name: name.clone(), address: *address });
+        self.ready.extend(errands);
+    }
+
+    fn is_for_everyone(&self, door: &Name) -> bool {
+        self.actions.get(door).is_some_and(|actions| actions.for_everyone)
+    }
+
+    /// Whether something is under way that has to end before anything else is done for this guest. What is run for
+    /// everyone is run one after the other, whoever it came from.
+    fn is_busy_with(&self, place: &Place) -> bool {
+        let of_door = || self.busy.iter().any(|(name, _)| *name == place.0);
+        self.busy.contains(place) || (self.is_for_everyone(&place.0) && of_door())
     }
 
     /// Whether a door of this name runs commands.
@@ -234,7 +261,7 @@ impl Doorkeeper {
             }
             DoorErrand::Open { name, address } | DoorErrand::Shut { name, address, .. } => {
                 let place = (name.clone(), *address);
-                if self.busy.contains(&place) {
+                if self.is_busy_with(&place) {
                     self.after.push_back(errand);
                     return None;
                 }
@@ -250,8 +277,12 @@ impl Doorkeeper {
     fn open(&mut self, place: Place) -> Option<DoorDone> {
         let (name, address) = &place;
         let actions = self.actions.get(name)?;
-        let is_first = !self.owed.keys().any(|(own, _)| own == name);
-        if actions.for_everyone && !is_first {
+        let is_done = match actions.for_everyone {
+            true => self.owed.keys().any(|(own, _)| own == name),
+            // An opening that the kernel refused at first is sent again.
+            false => self.owed.contains_key(&place),
+        };
+        if is_done {
             return None;
         }
         let mut runs = Vec::new();
@@ -269,7 +300,7 @@ impl Doorkeeper {
 
     fn shut(&mut self, place: Place, left: usize) {
         let cut = self.actions.get(&place.0).and_then(|actions| actions.cut.clone());
-        let is_for_everyone = self.actions.get(&place.0).is_some_and(|actions| actions.for_everyone);
+        let is_for_everyone = self.is_for_everyone(&place.0);
         let owed = match self.owed.get(&place) {
             Some(_) if is_for_everyone && left > 0 => None,
             Some(owed) => Some(owed.clone()),
@@ -332,10 +363,9 @@ impl Doorkeeper {
         if *is_end {
             self.owed.remove(&place);
         }
+        // Whoever still has to wait goes back there, in the same order.
         let is_about = |errand: &DoorErrand| match errand {
-            DoorErrand::Open { name, address } | DoorErrand::Shut { name, address, .. } => {
-                (name, address) == (&place.0, &place.1)
-            }
+            DoorErrand::Open { name, .. } | DoorErrand::Shut { name, .. } => *name == place.0,
             DoorErrand::Spend { .. } => false,
         };
         let (about, after): (VecDeque<DoorErrand>, VecDeque<DoorErrand>) =
