@@ -63,14 +63,8 @@ impl Place {
         Client::connect(&self.socket()).map_err(|mut failure| {
             let others = self.others();
             if failure.exit == Exit::NotReachable && !others.is_empty() {
-                let names = others.join(", ");
-                failure.message = format!(
-                    "nobody answers at {}, but these run here: {names}\n  \
-                     say which: --instance {}\n  \
-                     or start the program itself: systemctl start portcullis",
-                    self.socket().display(),
-                    others[0]
-                );
+                failure.message +=
+                    &format!("\n  others run here: {}; say --instance {}", others.join(", "), others[0]);
             }
             failure
         })
