@@ -84,6 +84,27 @@ pub fn snapshot() -> Result<Network, NetlinkError> {
     Ok(Network { interfaces, addresses, gateways })
 }
 
+/// Whether there are routes by which this host takes packets to addresses that are not in its table `local`: those of
+/// a VRF lie in the VRF's table, and TPROXY is set up with one in a table of its own (`ip route add local …`,
+/// tproxy.rst, vrf.rst). Needs no rights.
+///
+/// # Errors
+/// If the kernel can't be asked.
+pub fn takes_in_beyond_its_addresses() -> Result<bool, NetlinkError> {
+    let mut socket = Socket::open(libc::NETLINK_ROUTE, "route")?;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let request = Request::new("list routes", if family == libc::AF_INET { "IPv4" } else { "IPv6" });
+        let found =
+            list(&mut socket, libc::RTM_GETROUTE, family as u8, request, |body, into: &mut Vec<()>| {
+                into.extend(leads_in_elsewhere(body).then_some(()));
+            })?;
+        if !found.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Reads a list until it is of one moment. If it never is, the last one has to do: the change that disturbed it
 /// raises an event, and the caller comes again.
 fn list<T>(
@@ -179,6 +200,14 @@ fn read_gateways(body: &[u8], into: &mut Vec<IpAddr>) {
     }
 }
 
+/// Whether a route leads to this host and lies in another table than `local`.
+fn leads_in_elsewhere(body: &[u8]) -> bool {
+    let (Some(&table), Some(&kind)) = (body.get(4), body.get(7)) else { return false };
+    // A number above 255 has room in the attribute only.
+    let whole = Attributes::behind(body, ROUTE_HEAD).get(libc::RTA_TABLE).and_then(message::u32_ne);
+    kind == libc::RTN_LOCAL && whole.unwrap_or(table.into()) != u32::from(libc::RT_TABLE_LOCAL)
+}
+
 /// The next hop: of the route's own family, or of the other one (`RTA_VIA`, RFC 5549).
 fn gateway(attributes: Attributes<'_>) -> Option<IpAddr> {
     let via = || attributes.get(libc::RTA_VIA)?.get(2..);
@@ -242,6 +271,6 @@ impl AsFd for Watch {
 
 /// Every parser of this room; see [`crate::netlink::read_anything`].
 pub(crate) fn read_anything(body: &[u8]) {
-    let _ = (read_interface(body), read_address(body));
+    let _ = (read_interface(body), read_address(body), leads_in_elsewhere(body));
     read_gateways(body, &mut Vec::new());
 }

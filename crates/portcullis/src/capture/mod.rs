@@ -12,6 +12,7 @@ use portcullis_sys::clock;
 use portcullis_sys::filter::{FilterSpec, Program};
 use portcullis_sys::ring::{Ring, RingError, RingOptions};
 
+use crate::config::doors::DoorKind;
 use crate::config::{Config, EngineChoice};
 use listen::{Listener, Listening};
 
@@ -60,6 +61,17 @@ impl std::error::Error for EyesError {
     }
 }
 
+/// Whether a door reads what is inside packets, so that the ring has to take them whole.
+#[must_use]
+pub fn reads_whole_packets(config: &Config) -> bool {
+    config.doors.iter().any(|door| matches!(door.kind, DoorKind::Spa(_)))
+}
+
+/// Whole packets only where a door reads what is inside: they leave the ring room for a quarter as many.
+fn ring_options(config: &Config) -> RingOptions {
+    RingOptions { mebibytes: config.watch.ring_mib, is_for_whole_packets: reads_whole_packets(config) }
+}
+
 impl Eyes {
     /// Opens what the configuration asks for.
     ///
@@ -72,8 +84,7 @@ impl Eyes {
                 Ok(Eyes::Listen(Box::new(listener)))
             }
             EngineChoice::Auto | EngineChoice::Ring => {
-                let options = RingOptions { mebibytes: config.watch.ring_mib, ..RingOptions::default() };
-                match Ring::open(&options, &Program::compile(filter)) {
+                match Ring::open(&ring_options(config), &Program::compile(filter)) {
                     Ok(ring) => Ok(Eyes::Ring(Box::new(ring))),
                     Err(RingError::NotPermitted(_)) => Err(EyesError::NotPermitted),
                     Err(error) => Err(EyesError::Ring(error)),
@@ -132,5 +143,22 @@ impl Eyes {
             Eyes::Ring(ring) => ring.statistics().map_or((0, 0), |own| (own.received, own.dropped)),
             Eyes::Listen(listener) => (listener.counts().accepted, 0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn only_a_door_for_single_packets_makes_the_ring_take_them_whole() {
+        let options = |text: &str| ring_options(&crate::config::parse(Path::new("c"), text).unwrap());
+        let sequence = "[door.a]\nkind = \"sequence\"\nopens = \"tcp/22\"\nsequence = \"7000, 9000, 8000\"\n";
+        let spa = "[door.b]\nkind = \"spa\"\nopens = \"tcp/22\"\nusers = \"/etc/access\"\n";
+        assert_eq!(options(sequence), RingOptions::default());
+        let both = options(&format!("[watch]\nring_mib = 32\n{sequence}{spa}"));
+        assert_eq!(both, RingOptions { mebibytes: 32, is_for_whole_packets: true });
     }
 }

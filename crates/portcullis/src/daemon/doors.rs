@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use portcullis_core::door::{Door, FlagTests, Lock, Mode, Name, Reach, Sequence, Settings};
 use portcullis_core::net::{PortSet, Protocol};
+use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::nftables::{DoorName, DoorRules, Doors, InterfaceName, Mark};
 use portcullis_sys::sock_diag::Sockets;
 use tokio::sync::mpsc;
 
 use self::locks::{Key, key};
 use super::doorkeeper::DoorActions;
+use super::forwarding;
+use crate::causes;
 use crate::config::Config;
 use crate::config::doors::{DoorConfig, DoorMode};
 use crate::keys::one_time::OneTimeFile;
@@ -73,10 +76,28 @@ impl DoorPlan {
                     Err(why) => faults.push(why),
                 }
                 plan.kernel = doors;
+                if let Err(error) = plan.look_at_forwarding() {
+                    let why = "routes could not be read, so that nobody behind this host reaches the doors' ports anywhere";
+                    plan.remarks.push(format!("{why}: {}", causes::said(&error)));
+                }
             }
             Err(fault) => faults.push(fault.to_string()),
         }
         if faults.is_empty() { Ok(plan) } else { Err(faults) }
+    }
+
+    /// Looks whether packets to other hosts pass the doors ([`forwarding`]); says whether that has changed. A container
+    /// engine that starts after us switches forwarding on only then.
+    ///
+    /// # Errors
+    /// The kernel did not answer; it is as before.
+    pub fn look_at_forwarding(&mut self) -> Result<bool, NetlinkError> {
+        if self.kernel.doors().is_empty() {
+            return Ok(false);
+        }
+        let is_spared = forwarding::is_spared()?;
+        let was_spared = std::mem::replace(&mut self.kernel.spares_forwarded, is_spared);
+        Ok(is_spared != was_spared)
     }
 
     /// The fast path's hands for these doors, and the other end of their queue.

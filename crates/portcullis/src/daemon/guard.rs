@@ -57,6 +57,8 @@ pub enum Order {
     Saved(Vec<Change>, bool),
     /// A new configuration; a persona's has responses.
     Configure(Box<Settings>, Option<Box<Responses>>, Box<DoorPlan>),
+    /// The same doors, to be shut otherwise in the kernel.
+    ShutAnew(Box<DoorPlan>),
     /// Whether a one-time sequence has been struck from its file.
     Spent(DoorId, Spending, bool),
     /// What carries a time before this would be refused by a start from now on.
@@ -438,13 +440,13 @@ impl Guard {
             }
             Order::Configure(settings, responses, doors) => {
                 // Before the engine is told: what it shuts then is shut in the kernel already, or goes with its door.
-                let doors = doors.hands_by(self.hands.doors.queue.clone());
-                self.complaints.doors = self.hands.set_doors(doors).err();
+                self.shut(&doors);
                 if let (Some(errands), Some(responses)) = (&mut self.hands.errands, responses) {
                     errands.responses = *responses;
                 }
                 self.engine.reconfigure(now, *settings);
             }
+            Order::ShutAnew(doors) => self.shut(&doors),
             // Whoever asked may have gone away.
             Order::Vitals(answer) => drop(answer.send(self.vitals())),
             Order::NewDay => self.engine.forget_observed(),
@@ -454,6 +456,11 @@ impl Guard {
             self.complaints.table = complaint(self.hands.prepare());
         }
         self.perform(now);
+    }
+
+    fn shut(&mut self, doors: &DoorPlan) {
+        let doors = doors.hands_by(self.hands.doors.queue.clone());
+        self.complaints.doors = self.hands.set_doors(doors).err();
     }
 
     /// What shuts these out is no set of ours, so that no listing can show it.

@@ -6,6 +6,7 @@ mod desk;
 mod doorkeeper;
 mod doors;
 mod errands;
+mod forwarding;
 pub mod guard;
 pub mod host;
 mod journal;
@@ -37,7 +38,7 @@ use portcullis_sys::nftables::{Monitor, Nftables};
 use portcullis_sys::route::Watch;
 use tokio::sync::{mpsc, watch};
 
-use crate::capture::{Eyes, EyesError};
+use crate::capture::{Eyes, EyesError, reads_whole_packets};
 use crate::causes;
 use crate::cli::portsentry::{self, PortsentryArguments};
 use crate::cli::run::RunArguments;
@@ -289,6 +290,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     };
     let slow = Slow {
         started,
+        reads_whole_packets: reads_whole_packets(&plan.config),
         plan,
         mode,
         look,

@@ -13,6 +13,7 @@ use portcullis_core::ledger::Change;
 
 use portcullis_core::time::Mono;
 use portcullis_sys::clock;
+use portcullis_sys::filter::SNAP_LENGTH;
 use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::nftables::{self, DoorRules, Monitor, Nftables};
 use portcullis_sys::route::Watch;
@@ -35,6 +36,7 @@ use super::status::Counted;
 use super::surroundings::{self, Look};
 use super::trail::Trail;
 use super::{peers, status};
+use crate::capture::reads_whole_packets;
 use crate::causes;
 use crate::control::access::Access;
 use crate::control::{Answer, Asked, Command, Outcome};
@@ -89,6 +91,8 @@ pub struct Slow {
     pub store_fault: Option<String>,
     /// `ring` or `listen`.
     pub engine: &'static str,
+    /// Whether the ring was made with room for whole packets.
+    pub reads_whole_packets: bool,
     /// Packets dropped when that was last told.
     pub dropped: u64,
     /// What had been counted when the last day was over.
@@ -286,6 +290,19 @@ impl Slow {
 
     /// Looks at the host again, and tells the fast path if it has changed.
     fn look(&mut self) {
+        match self.plan.doors.look_at_forwarding() {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Some(listing) = &mut self.listing {
+                    listing.expect_doors(self.plan.doors.kernel.clone());
+                }
+                self.give(Order::ShutAnew(Box::new(self.plan.doors.clone())));
+            }
+            Err(error) => self.fault(
+                &format!("routes could not be read: {}", causes::said(&error)),
+                "packets to other hosts pass the doors, or do not, as before; it is tried again",
+            ),
+        }
         match surroundings::look(&self.plan.config, &self.plan.doors.listened) {
             Ok(look) if look == self.look => {}
             Ok(look) => {
@@ -430,6 +447,15 @@ impl Slow {
         self.access.send_replace(access);
         for complaint in complaints {
             self.fault(&complaint, "");
+        }
+        if reads_whole_packets(&plan.config) && !self.reads_whole_packets && self.engine == "ring" {
+            self.fault(
+                &format!(
+                    "the ring was made without room for whole packets, so that of single packets for doors those with \
+                     more than {SNAP_LENGTH} bytes are not read"
+                ),
+                "restart portcullis",
+            );
         }
         self.plan = plan;
         self.look = look;

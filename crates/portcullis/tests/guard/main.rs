@@ -7,6 +7,7 @@
 mod captures;
 mod enforcing;
 mod faults;
+mod forwarded;
 mod friends;
 mod harness;
 mod kernel;
