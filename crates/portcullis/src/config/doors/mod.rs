@@ -196,11 +196,21 @@ pub enum Weakness {
     ShortKeys,
     /// Packets that name a command to be run.
     CommandMessages,
+    /// MD5 or SHA-1 for the HMAC.
+    OldHmac,
+    /// Another mode of the cipher than CBC.
+    OtherModes,
 }
 
 impl Weakness {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Weakness; 3] = [Weakness::NoHmac, Weakness::ShortKeys, Weakness::CommandMessages];
+    pub const ALL: [Weakness; 5] = [
+        Weakness::NoHmac,
+        Weakness::ShortKeys,
+        Weakness::CommandMessages,
+        Weakness::OldHmac,
+        Weakness::OtherModes,
+    ];
 
     /// As the configuration writes it.
     #[must_use]
@@ -209,6 +219,8 @@ impl Weakness {
             Weakness::NoHmac => "no-hmac",
             Weakness::ShortKeys => "short-keys",
             Weakness::CommandMessages => "command-messages",
+            Weakness::OldHmac => "old-hmac",
+            Weakness::OtherModes => "other-modes",
         }
     }
 }

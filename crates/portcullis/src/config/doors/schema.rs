@@ -326,6 +326,8 @@ pub const GROUPS: &[Group] = &[
                         ("no-hmac", "packets without an HMAC"),
                         ("short-keys", "keys of less than 16 bytes"),
                         ("command-messages", "packets that name a command to be run"),
+                        ("old-hmac", "an HMAC of MD5 or SHA-1"),
+                        ("other-modes", "other modes of the cipher than CBC"),
                     ],
                     |d| &mut d.weak,
                 ),

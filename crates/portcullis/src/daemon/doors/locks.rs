@@ -99,6 +99,8 @@ fn spa_users(place: &Place, allowed: &[Weakness], opens: &Opens) -> Result<Vec<s
         stanza.user.weak = spa::access::Weak {
             no_hmac: stanza.weak.no_hmac && is_allowed(Weakness::NoHmac),
             short_keys: stanza.weak.short_keys && is_allowed(Weakness::ShortKeys),
+            old_hmac: stanza.weak.old_hmac && is_allowed(Weakness::OldHmac),
+            other_modes: stanza.weak.other_modes && is_allowed(Weakness::OtherModes),
             ..spa::access::Weak::default()
         };
         stanza.user.tcp = common(&stanza.user.tcp, &opens.tcp);
@@ -144,4 +146,35 @@ fn sequence(steps: &[WrittenStep], window: Duration) -> Result<Sequence, String>
         StepProtocol::Udp => Step { port: step.port, protocol: Protocol::Udp, flags: FlagTests::default() },
     };
     Sequence::new(steps.iter().map(step).collect(), window).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::make;
+
+    #[test]
+    fn each_weak_setting_is_let_in_by_its_own_name_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let opens = Opens::read("tcp/22").unwrap();
+        let long = "of more than 16 bytes";
+        for (index, (weak, lines)) in [
+            (Weakness::NoHmac, format!("KEY a-{long}")),
+            (Weakness::ShortKeys, format!("KEY short\nHMAC_KEY b-{long}")),
+            (Weakness::OldHmac, format!("KEY a-{long}\nHMAC_KEY b-{long}\nHMAC_DIGEST_TYPE sha1")),
+            (Weakness::OtherModes, format!("KEY a-{long}\nHMAC_KEY b-{long}\nENCRYPTION_MODE ctr")),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = directory.path().join(index.to_string());
+            make::file(&path, &format!("SOURCE ANY\nOPEN_PORTS tcp/22\n{lines}\n")).unwrap();
+            let users = |allowed: &[Weakness]| {
+                spa_users(&Place::closed(&path), allowed, &opens).map(|users| users.len())
+            };
+            let others: Vec<Weakness> = Weakness::ALL.into_iter().filter(|other| *other != weak).collect();
+            assert!(users(&others).is_err(), "{}", weak.word());
+            assert_eq!(users(&[weak]), Ok(1));
+        }
+    }
 }
