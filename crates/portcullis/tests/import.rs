@@ -91,3 +91,42 @@ fn a_knockd_conf_is_checked_and_becomes_doors_that_check_explains() {
     let (code, _, error) = run(directory.path(), &["import", "knockd", "knockd.conf"]);
     assert!(code == 4 && error.contains("1 of the old settings could not be understood"), "{error}");
 }
+
+#[test]
+fn keys_of_fwknop_go_into_closed_files_where_the_user_says_and_nowhere_else() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let access = "SOURCE ANY\nOPEN_PORTS tcp/22\nKEY_BASE64 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\
+                  HMAC_KEY a-s3cret-of-many-bytes\n";
+    fs::write(at("access.conf"), access).unwrap();
+    let (code, toml, report) = run(directory.path(), &["import", "fwknop", "access.conf"]);
+    assert_eq!(code, 0, "{report}");
+    assert!(toml.contains("users = \"/etc/portcullis/fwknop.access\""), "{toml}");
+    assert!(report.contains("the keys were written nowhere"), "{report}");
+
+    // Nothing is left behind where one of the two cannot be written.
+    fs::create_dir(at("keys")).unwrap();
+    let words = ["import", "fwknop", "access.conf", "--keys", "keys", "-o", "new.toml"];
+    fs::write(at("new.toml"), "mine").unwrap();
+    let (code, _, error) = run(directory.path(), &words);
+    assert!(code == 1 && error.contains("new.toml exists already"), "{error}");
+    assert!(!at("keys/fwknop.access").exists());
+    fs::remove_file(at("new.toml")).unwrap();
+
+    let (code, printed, report) = run(directory.path(), &words);
+    assert_eq!(code, 0, "{report}");
+    for shown in [toml, printed, report, fs::read_to_string(at("new.toml")).unwrap()] {
+        assert!(!shown.contains("AAECAw") && !shown.contains("s3cret"), "{shown}");
+    }
+    let file = at("keys/fwknop.access");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(fs::read_to_string(&file).unwrap().contains("HMAC_KEY a-s3cret-of-many-bytes\n"));
+    let (code, said, error) = run(directory.path(), &["check", "new.toml"]);
+    assert!(code == 0 && said.contains("Door        fwknop (spa)"), "{said}{error}");
+
+    // Keys in use are never overwritten.
+    let (code, _, error) = run(directory.path(), &[&words[..5], &["-o", "other.toml"]].concat());
+    assert!(code == 1 && error.contains("never overwritten") && !at("other.toml").exists(), "{error}");
+}

@@ -8,10 +8,15 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::output::Output;
+use crate::config::doors::Weakness;
 use crate::config::portsentry::{Diagnostic, Weight};
-use crate::config::{Fate, Import, import_knockd, import_portsentry};
+use crate::config::{
+    AccessFile, Fate, FwknopImport, Import, import_fwknop, import_knockd, import_portsentry,
+};
 use crate::control::client::Failure;
 use crate::exit::Exit;
+use crate::keys::make;
+use crate::keys::memory::keep_out_of_dumps;
 use crate::record::json;
 
 /// Arguments of `import`.
@@ -27,6 +32,8 @@ enum From {
     Portsentry(PortsentryArguments),
     /// Of knockd: its doors
     Knockd(KnockdArguments),
+    /// Of fwknop: its users as guests of doors
+    Fwknop(FwknopArguments),
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +52,27 @@ struct KnockdArguments {
     files: Vec<PathBuf>,
     #[command(flatten)]
     to: To,
+}
+
+#[derive(Debug, Args)]
+struct FwknopArguments {
+    /// access.conf, and with it fwknopd.conf and .fwknoprc
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Write the keys to this directory, as files that only their owner can read [default: nowhere]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// Carry over users who need this weak setting: no-hmac, short-keys, old-hmac or other-modes
+    #[arg(long, value_name = "SETTING", value_delimiter = ',', value_parser = weakness)]
+    weak: Vec<Weakness>,
+    #[command(flatten)]
+    to: To,
+}
+
+fn weakness(word: &str) -> Result<Weakness, String> {
+    let own = Weakness::ALL.into_iter().find(|weak| weak.word() == word);
+    own.filter(|weak| *weak != Weakness::CommandMessages)
+        .ok_or_else(|| "write no-hmac, short-keys, old-hmac or other-modes".to_owned())
 }
 
 /// Where the new configuration goes.
@@ -73,15 +101,36 @@ struct Whole<'a> {
 
 /// Carries it over: the configuration goes to standard output or its file, the report to standard error.
 pub fn import(arguments: &ImportArguments) -> Result<Exit, Failure> {
+    let mut secrets = Vec::new();
     let (import, To { output, json }) = match &arguments.from {
         From::Portsentry(PortsentryArguments { files, to }) => (import_portsentry(files), to),
         From::Knockd(KnockdArguments { files, to }) => (import_knockd(files), to),
+        From::Fwknop(FwknopArguments { files, keys, weak, to }) => {
+            keep_out_of_dumps().map_err(|error| {
+                let message = format!("keys would not be safe in memory, so none was read: {error}");
+                Failure { exit: Exit::Failed, message }
+            })?;
+            let carried = import_fwknop(files, keys.as_deref(), weak);
+            let import = carried.map(|FwknopImport { import, secrets: made }| {
+                secrets = made;
+                import
+            });
+            if keys.is_none() {
+                secrets.clear();
+            }
+            (import, to)
+        }
     };
     let import =
         import.map_err(|faults| Failure { exit: Exit::ConfigurationInvalid, message: faults.to_string() })?;
     let Import { toml, report, diagnostics, warnings, .. } = &import;
-    if let Some(path) = output {
-        write_new(path, toml)?;
+    write_secrets(&secrets)?;
+    if let Some(path) = output
+        && let Err(failure) = write_new(path, toml)
+    {
+        // A second try would find them in its way.
+        secrets.iter().for_each(take_back);
+        return Err(failure);
     }
     let mut printed = Output::new();
     if *json {
@@ -119,6 +168,24 @@ fn next_step(output: Option<&Path>) -> String {
         }
         None => "Next: write it to a file with -o portcullis.toml, then: portcullis check portcullis.toml"
             .to_owned(),
+    }
+}
+
+/// All of them or none.
+fn write_secrets(secrets: &[AccessFile]) -> Result<(), Failure> {
+    for (index, secret) in secrets.iter().enumerate() {
+        if let Err(fault) = make::file(&secret.path, &secret.text) {
+            secrets[..index].iter().for_each(take_back);
+            return Err(Failure { exit: Exit::Failed, message: fault.to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file that was made just now.
+fn take_back(secret: &AccessFile) {
+    if let Err(error) = std::fs::remove_file(&secret.path) {
+        eprintln!("{} could not be removed again: {error}", secret.path.display());
     }
 }
 

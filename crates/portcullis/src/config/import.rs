@@ -1,6 +1,7 @@
 //! An old configuration as one of ours that does the same, with a report of what is kept, what changes and what is
-//! dropped: here PortSentry's, knockd's in a file of its own.
+//! dropped: here PortSentry's, knockd's and fwknop's in files of their own.
 
+mod fwknop;
 mod knockd;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use super::portsentry::{
 use super::{Config, Mode, Trigger, schema, toml};
 use crate::escape::printable;
 
+pub use self::fwknop::{AccessFile, FwknopImport, import_fwknop};
 pub use self::knockd::import_knockd;
 
 /// What has become of a line of the old files.

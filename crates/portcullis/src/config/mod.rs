@@ -26,7 +26,9 @@ pub use self::describe::{Description, describe};
 use self::doors::DoorConfig;
 pub use self::duration::{Span, SpanError};
 pub use self::fault::{Fault, Faults, Place};
-pub use self::import::{Fate, Import, Outcome, import_knockd, import_portsentry};
+pub use self::import::{
+    AccessFile, Fate, FwknopImport, Import, Outcome, import_fwknop, import_knockd, import_portsentry,
+};
 pub use self::toml::{Override, load, load_for_run, load_with_overrides, parse, standard_files};
 pub use self::write::{Line, differences, lines, sample, write, write_door};
 
