@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod commands;
+mod examples;
 #[path = "../guard/harness.rs"]
 #[expect(dead_code, reason = "the tests of the guard use the rest")]
 mod harness;
@@ -13,5 +14,8 @@ mod harness;
 mod kernel;
 mod knocks;
 mod lasting;
+mod replays;
+mod scans;
 mod sessions;
 mod shutting;
+mod why;
