@@ -216,7 +216,11 @@ impl Listening {
         if self.ceiling.is_some_and(|ceiling| watched.count() > ceiling) {
             return (usual.iter().copied().filter(|port| watched.contains(*port)).collect(), true);
         }
-        (watched.ranges().iter().flat_map(|(low, high)| *low..=*high).collect(), false)
+        // To the kernel port 0 is any port that is free.
+        (
+            watched.ranges().iter().flat_map(|(low, high)| *low..=*high).filter(|port| *port != 0).collect(),
+            false,
+        )
     }
 }
 

@@ -16,12 +16,13 @@ use crate::config::doors::DoorKind;
 use crate::config::{Config, EngineChoice};
 use listen::{Listener, Listening};
 
-/// How the running program sees.
-pub enum Eyes {
+/// How the running program sees: by one of these, or by both where PortSentry's modes open the ports of one transport
+/// and only watch those of the other.
+pub struct Eyes {
     /// Every packet that could be a probe.
-    Ring(Box<Ring>),
+    pub ring: Option<Box<Ring>>,
     /// Finished connections and datagrams only.
-    Listen(Box<Listener>),
+    pub listener: Option<Box<Listener>>,
 }
 
 /// Why there is nothing to see with.
@@ -73,92 +74,70 @@ fn ring_options(config: &Config) -> RingOptions {
 }
 
 impl Eyes {
-    /// Opens what the configuration asks for.
+    /// Opens what the configuration asks for: the ring unless it says `listen`, and the ports of `listening`.
     ///
     /// # Errors
     /// See [`EyesError`].
-    pub fn open(config: &Config, filter: &FilterSpec, listening: &Listening) -> Result<Eyes, EyesError> {
-        match config.watch.engine {
-            EngineChoice::Listen => {
-                let listener = Listener::open(listening, clock::now().mono).map_err(EyesError::Listen)?;
-                Ok(Eyes::Listen(Box::new(listener)))
-            }
+    pub fn open(
+        config: &Config,
+        filter: &FilterSpec,
+        listening: Option<&Listening>,
+    ) -> Result<Eyes, EyesError> {
+        let ring = match config.watch.engine {
+            EngineChoice::Listen => None,
             EngineChoice::Auto | EngineChoice::Ring => {
                 match Ring::open(&ring_options(config), &Program::compile(filter)) {
-                    Ok(ring) => Ok(Eyes::Ring(Box::new(ring))),
-                    Err(RingError::NotPermitted(_)) => Err(EyesError::NotPermitted),
-                    Err(error) => Err(EyesError::Ring(error)),
+                    Ok(ring) => Some(Box::new(ring)),
+                    Err(RingError::NotPermitted(_)) => return Err(EyesError::NotPermitted),
+                    Err(error) => return Err(EyesError::Ring(error)),
                 }
             }
-        }
+        };
+        let listener = listening.map(|listening| Listener::open(listening, clock::now().mono).map(Box::new));
+        Ok(Eyes { ring, listener: listener.transpose().map_err(EyesError::Listen)? })
     }
 
-    /// `ring` or `listen`.
+    /// `ring`, `listen` or `ring+listen`.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Eyes::Ring(_) => "ring",
-            Eyes::Listen(_) => "listen",
+        match (&self.ring, &self.listener) {
+            (Some(_), Some(_)) => "ring+listen",
+            (None, Some(_)) => "listen",
+            (_, None) => "ring",
         }
     }
 
     /// What the operator should know of these eyes, one sentence each.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
-        match self {
-            Eyes::Ring(_) => Vec::new(),
-            Eyes::Listen(listener) => listener.remarks(),
-        }
+        self.listener.as_ref().map(|own| own.remarks()).unwrap_or_default()
     }
 
     /// What to wait on.
     #[must_use]
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        match self {
-            Eyes::Ring(ring) => vec![ring.as_fd()],
-            Eyes::Listen(listener) => listener.descriptors(),
-        }
+        let of_listener = self.listener.iter().flat_map(|own| own.descriptors());
+        self.ring.iter().map(|own| own.as_fd()).chain(of_listener).collect()
     }
 
     /// When [`Eyes::tick`] has something to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        match self {
-            Eyes::Ring(_) => None,
-            Eyes::Listen(listener) => Some(listener.next_timeout()),
-        }
+        self.listener.as_ref().map(|own| own.next_timeout())
     }
 
     /// What time brings; what has changed with it, one sentence each.
     pub fn tick(&mut self, now: Mono) -> Vec<String> {
-        let Eyes::Listen(listener) = self else { return Vec::new() };
+        let Some(listener) = &mut self.listener else { return Vec::new() };
         listener.tick(now);
         listener.take_notices().iter().map(ToString::to_string).collect()
     }
 
-    /// Packets that passed the filter, and those dropped for want of room.
+    /// Packets that passed the filter (and contacts of opened ports), and those dropped for want of room.
     pub fn statistics(&mut self) -> (u64, u64) {
-        match self {
-            // A ring whose counters cannot be read has counted nothing new.
-            Eyes::Ring(ring) => ring.statistics().map_or((0, 0), |own| (own.received, own.dropped)),
-            Eyes::Listen(listener) => (listener.counts().accepted, 0),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn only_a_door_for_single_packets_makes_the_ring_take_them_whole() {
-        let options = |text: &str| ring_options(&crate::config::parse(Path::new("c"), text).unwrap());
-        let sequence = "[door.a]\nkind = \"sequence\"\nopens = \"tcp/22\"\nsequence = \"7000, 9000, 8000\"\n";
-        let spa = "[door.b]\nkind = \"spa\"\nopens = \"tcp/22\"\nusers = \"/etc/access\"\n";
-        assert_eq!(options(sequence), RingOptions::default());
-        let both = options(&format!("[watch]\nring_mib = 32\n{sequence}{spa}"));
-        assert_eq!(both, RingOptions { mebibytes: 32, is_for_whole_packets: true });
+        let accepted = self.listener.as_ref().map_or(0, |own| own.counts().accepted);
+        // A ring whose counters cannot be read has counted nothing new.
+        let of_ring = self.ring.as_mut().and_then(|own| own.statistics().ok());
+        of_ring.map_or((accepted, 0), |own| (own.received + accepted, own.dropped))
     }
 }

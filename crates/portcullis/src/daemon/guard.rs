@@ -309,25 +309,26 @@ impl Guard {
     fn look(&mut self, now: Now) -> usize {
         self.host.set_time(now.mono);
         let Guard { eyes, engine, host, hands, out, complaints, .. } = self;
-        match eyes {
-            Eyes::Ring(ring) => {
-                let frames = ring.drain(BATCH, |captured| {
-                    engine.frame(now, captured.frame, captured.interface, host);
-                    perform(engine, hands, out, complaints, now);
-                });
-                if frames == 0 {
-                    // An interface that went down leaves an error, which would end every wait at once. The ring
-                    // outlives it, and that interfaces come and go is told elsewhere.
-                    drop(ring.take_error());
-                }
-                frames
+        let mut seen = 0;
+        if let Some(ring) = &mut eyes.ring {
+            seen = ring.drain(BATCH, |captured| {
+                engine.frame(now, captured.frame, captured.interface, host);
+                perform(engine, hands, out, complaints, now);
+            });
+            if seen == 0 {
+                // An interface that went down leaves an error, which would end every wait at once. The ring
+                // outlives it, and that interfaces come and go is told elsewhere.
+                drop(ring.take_error());
             }
-            Eyes::Listen(listener) => listener.drain(now.mono, BATCH, |contact| {
+        }
+        if let Some(listener) = &mut eyes.listener {
+            seen += listener.drain(now.mono, BATCH, |contact| {
                 let fate = engine.contact(now, contact, &mut super::host::Ours);
                 perform(engine, hands, out, complaints, now);
                 reply(fate)
-            }),
+            });
         }
+        seen
     }
 
     fn perform(&mut self, now: Now) {
@@ -478,7 +479,7 @@ impl Guard {
     }
 
     fn set_filter(&mut self) {
-        if let Eyes::Ring(ring) = &mut self.eyes {
+        if let Some(ring) = &mut self.eyes.ring {
             self.complaints.filter = complaint(ring.set_filter(&Program::compile(&self.filter)));
         }
     }

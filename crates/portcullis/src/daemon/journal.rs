@@ -42,7 +42,8 @@ const NAMED: usize = 1024;
 #[derive(Debug)]
 pub struct Journal {
     writers: Vec<Written>,
-    is_connect: bool,
+    /// The transports whose ports are opened.
+    opened: Vec<Protocol>,
 }
 
 #[derive(Debug)]
@@ -69,7 +70,8 @@ impl Journal {
             Ok(Written { mode, writer, listed })
         };
         let writers = modes.into_iter().map(open).collect::<io::Result<Vec<Written>>>()?;
-        Ok(Journal { writers, is_connect: persona.is_connect() })
+        let opened = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|own| persona.opens(*own)).collect();
+        Ok(Journal { writers, opened })
     }
 
     /// Who stood in the blocked files at the start and may be taken for blocked: not whom a run that only tells has
@@ -179,7 +181,9 @@ impl Journal {
                         self.say(&line, now);
                     }
                 }
-                None if self.is_connect => self.say(&words::two_listening(protocol, port), now),
+                None if self.opened.contains(&protocol) => {
+                    self.say(&words::two_listening(protocol, port), now)
+                }
                 None => {}
             }
         }
@@ -281,7 +285,7 @@ impl Journal {
 
     fn attack(&mut self, time: Wall, contact: &Contact, fate: Fate, now: Now) {
         let protocol = contact.target.protocol;
-        let seen = match self.is_connect {
+        let seen = match self.opened.contains(&protocol) {
             true => Seen::Connection,
             false => Seen::Packet {
                 flags: contact.flags.0,

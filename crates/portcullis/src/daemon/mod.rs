@@ -45,7 +45,7 @@ use crate::cli::run::RunArguments;
 use crate::config::Faults;
 use crate::config::portsentry::Dialect;
 use crate::control::access::Access;
-use crate::control::server::{Limits, Server};
+use crate::control::server::{BindError, Limits, Server};
 use crate::exit::Exit;
 use crate::record::Start;
 use crate::record::Told;
@@ -148,7 +148,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         .map_err(|error| NotStarted::failed("the journal could not be opened", error))?;
     let mut faults = Vec::new();
 
-    let look = surroundings::look(&plan.config, &plan.doors.listened)
+    let look = surroundings::look(&plan)
         .map_err(|error| NotStarted::failed("interfaces and addresses could not be read", error))?;
     if let Some(persona) = &mut plan.persona {
         let of_ignore_file = persona.refresh_ignore_file(&look.surroundings);
@@ -158,20 +158,26 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
             plan = Plan::read(&started).map_err(not_understood)?;
         }
     }
-    let eyes = Eyes::open(&plan.config, &look.filter, &plan.listening()).map_err(|error| NotStarted {
-        exit: match error {
-            EyesError::NotPermitted => Exit::NotPermitted,
-            _ => Exit::Failed,
-        },
-        why: causes::said(&error),
-    })?;
+    let seeing =
+        Eyes::open(&plan.config, &look.filter, plan.listening().as_ref()).map_err(|error| NotStarted {
+            exit: match error {
+                EyesError::NotPermitted => Exit::NotPermitted,
+                _ => Exit::Failed,
+            },
+            why: causes::said(&error),
+        });
     let kernel = packet_filter(&plan.names.table);
     let (access, complaints) = Access::of(&plan.config.control);
-    let server = Server::bind(&plan.config.control.socket, &access)
-        .map_err(|error| NotStarted::failed("the control socket could not be opened", error))?;
+    let no_socket = |error| NotStarted::failed("the control socket could not be opened", error);
+    let (eyes, server) = match (seeing, Server::bind(&plan.config.control.socket, &access)) {
+        (Ok(eyes), server) => (eyes, server.map_err(no_socket)?),
+        // Whose ports are taken by the same program does not look for whoever else has them.
+        (Err(_), Err(error @ BindError::InUse(_))) => return Err(no_socket(error)),
+        (Err(not_started), _) => return Err(not_started),
+    };
     faults.extend(complaints);
-    match (&mut plan.persona, &eyes) {
-        (Some(persona), Eyes::Listen(listener)) => persona.unopened = listener.unopened().collect(),
+    match (&mut plan.persona, &eyes.listener) {
+        (Some(persona), Some(listener)) => persona.unopened = listener.unopened().collect(),
         _ => faults.extend(eyes.remarks()),
     }
     // Behind the socket's lock too: a second start must not take the running one's file. Gone with the process,

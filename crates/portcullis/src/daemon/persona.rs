@@ -103,7 +103,7 @@ impl Persona {
             let faults = diagnostics.into_iter().filter(|own| own.weight == Weight::Fault);
             return Err(Faults(faults.map(|own| own.fault).collect()));
         }
-        let (mode_tcp, mode_udp) = mode_words(arguments);
+        let [mode_tcp, mode_udp] = mode_words(arguments);
         let responses = Responses::of(&portsentry, mode_tcp, mode_udp);
         let mut remarks: Vec<String> = Responses::without_target(&portsentry)
             .into_iter()
@@ -176,7 +176,7 @@ impl Persona {
     #[must_use]
     pub fn needs_restart(&self, new: &Persona) -> Vec<&'static str> {
         let (old, new) = (&self.portsentry, &new.portsentry);
-        let opens = self.is_connect();
+        let opens = self.opens(Protocol::Tcp);
         [
             ("HISTORY_FILE", old.history_file != new.history_file),
             ("BLOCKED_FILE", old.blocked_file != new.blocked_file),
@@ -292,10 +292,10 @@ impl Persona {
         blocks && booted_at().is_some_and(|boot| written >= boot)
     }
 
-    /// Whether ports are opened rather than watched.
+    /// Whether the ports of this transport are opened rather than watched on the wire.
     #[must_use]
-    pub fn is_connect(&self) -> bool {
-        is_connect(&self.arguments)
+    pub fn opens(&self, protocol: Protocol) -> bool {
+        self.arguments.is_connect || matches!(self.mode(protocol), Some(StartMode::Tcp | StartMode::Udp))
     }
 
     /// The mode of 1.x that watches this transport.
@@ -318,29 +318,33 @@ fn booted_at() -> Option<i64> {
     text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
 }
 
-fn is_connect(arguments: &PortsentryArguments) -> bool {
+/// Whether nothing is watched on the wire, and the right to do so not needed.
+fn opens_all(arguments: &PortsentryArguments) -> bool {
     let opens = |mode: &StartMode| matches!(mode, StartMode::Tcp | StartMode::Udp);
-    arguments.is_connect || arguments.modes.iter().any(opens)
+    match arguments.dialect {
+        Dialect::One => arguments.modes.iter().all(opens),
+        Dialect::Two => arguments.is_connect,
+    }
 }
 
 /// What `$MODE$` becomes for TCP and for UDP events.
-fn mode_words(arguments: &PortsentryArguments) -> (&'static str, &'static str) {
+fn mode_words(arguments: &PortsentryArguments) -> [&'static str; 2] {
     let word = |is_tcp: bool| {
         let mode = arguments.modes.iter().find(|mode| mode.is_tcp() == is_tcp);
         mode.map_or("", |mode| mode.word())
     };
     match arguments.dialect {
-        Dialect::One => (word(true), word(false)),
-        Dialect::Two if arguments.is_connect => ("connect", "connect"),
-        Dialect::Two => ("stealth", "stealth"),
+        Dialect::One => [word(true), word(false)],
+        Dialect::Two if arguments.is_connect => ["connect"; 2],
+        Dialect::Two => ["stealth"; 2],
     }
 }
 
-/// `ps-atcp`, `ps-stcp-sudp`, `ps-stealth`, `ps-connect`
+/// `ps-atcp`, `ps-stcp-sudp`, `ps-stealth`, `ps-connect`; the same in whichever order the modes were said.
 fn instance(arguments: &PortsentryArguments) -> String {
     let words: Vec<&str> = match arguments.dialect {
-        Dialect::One => arguments.modes.iter().map(|mode| mode.word()).collect(),
-        Dialect::Two => vec![mode_words(arguments).0],
+        Dialect::One => mode_words(arguments).into_iter().filter(|word| !word.is_empty()).collect(),
+        Dialect::Two => vec![mode_words(arguments)[0]],
     };
     format!("ps-{}", words.join("-"))
 }
@@ -417,7 +421,7 @@ fn config(
     let mut config = Config::default();
     config.watch.tcp = tcp;
     config.watch.udp = udp;
-    config.watch.engine = if is_connect(arguments) { EngineChoice::Listen } else { EngineChoice::Ring };
+    config.watch.engine = if opens_all(arguments) { EngineChoice::Listen } else { EngineChoice::Ring };
     if let Interfaces::Named(names) = &arguments.interfaces {
         config.watch.interfaces.clone_from(names);
     }

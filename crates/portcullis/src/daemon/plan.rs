@@ -7,13 +7,14 @@ use portcullis_core::engine::Settings;
 use portcullis_core::event::Mode;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
+use portcullis_core::net::{PortSet, Protocol};
 
 use super::doors::DoorPlan;
 use super::persona::Persona;
 use crate::capture::listen::Listening;
 use crate::cli::portsentry::PortsentryArguments;
 use crate::cli::run::RunArguments;
-use crate::config::{Config, Fault, Faults, Trigger, load_for_run, standard_files};
+use crate::config::{Config, EngineChoice, Fault, Faults, Trigger, load_for_run, standard_files};
 use crate::record::store::FILE_NAME;
 
 /// Where the configuration stands if nobody says otherwise.
@@ -150,17 +151,27 @@ impl Plan {
 
     /// What is opened, if ports are to be opened at all.
     #[must_use]
-    pub fn listening(&self) -> Listening {
+    pub fn listening(&self) -> Option<Listening> {
         let watch = &self.config.watch;
-        match &self.persona {
-            None => Listening::usual(&watch.tcp, &watch.udp),
-            Some(persona) => Listening {
-                tcp: watch.tcp.clone(),
-                udp: watch.udp.clone(),
-                ceiling: None,
-                banner: persona.portsentry.port_banner.clone().map(String::into_bytes),
-            },
-        }
+        let Some(persona) = &self.persona else {
+            return (watch.engine == EngineChoice::Listen).then(|| Listening::usual(&watch.tcp, &watch.udp));
+        };
+        let opened = |protocol, ports: &PortSet| {
+            if persona.opens(protocol) { ports.clone() } else { PortSet::default() }
+        };
+        let (tcp, udp) = (opened(Protocol::Tcp, &watch.tcp), opened(Protocol::Udp, &watch.udp));
+        let banner = persona.portsentry.port_banner.clone().map(String::into_bytes);
+        (tcp.count() + udp.count() > 0).then_some(Listening { tcp, udp, ceiling: None, banner })
+    }
+
+    /// The ports of TCP and of UDP that are looked for on the wire: those watched, but for a transport whose ports are
+    /// opened instead.
+    #[must_use]
+    pub fn on_the_wire(&self) -> (PortSet, PortSet) {
+        let is_opened = |protocol| self.persona.as_ref().is_some_and(|own| own.opens(protocol));
+        let ports =
+            |protocol, ports: &PortSet| if is_opened(protocol) { PortSet::default() } else { ports.clone() };
+        (ports(Protocol::Tcp, &self.config.watch.tcp), ports(Protocol::Udp, &self.config.watch.udp))
     }
 
     /// The configuration's name for people; `None` with the built-in defaults.

@@ -303,7 +303,7 @@ impl Slow {
                 "packets to other hosts pass the doors, or do not, as before; it is tried again",
             ),
         }
-        match surroundings::look(&self.plan.config, &self.plan.doors.listened) {
+        match surroundings::look(&self.plan) {
             Ok(look) if look == self.look => {}
             Ok(look) => {
                 self.give(Order::surround(&look));
@@ -379,8 +379,7 @@ impl Slow {
             journal.reopen();
         }
         let answer = match Plan::read(&self.started).map_err(|faults| faults.to_string()).and_then(|plan| {
-            let look = surroundings::look(&plan.config, &plan.doors.listened)
-                .map_err(|error| causes::said(&error))?;
+            let look = surroundings::look(&plan).map_err(|error| causes::said(&error))?;
             Ok((plan, look))
         }) {
             Err(why) => {
@@ -404,7 +403,7 @@ impl Slow {
         let mut fixed: Vec<&str> = changes
             .iter()
             .map(String::as_str)
-            .filter(|own| status::needs_restart(own, self.engine))
+            .filter(|own| status::needs_restart(own, self.plan.listening().is_some()))
             .collect();
         if let (Some(old), Some(new)) = (&self.plan.persona, &plan.persona) {
             fixed.extend(old.needs_restart(new));

@@ -131,10 +131,10 @@ const FIXED: [&str; 5] =
 /// The same where ports are opened.
 const FIXED_LISTENING: [&str; 2] = ["watch.tcp", "watch.udp"];
 
-/// Whether this difference cannot be applied to a running program that watches by `engine`.
+/// Whether this difference cannot be applied to a running program, which has opened ports or not.
 #[must_use]
-pub fn needs_restart(difference: &str, engine: &str) -> bool {
-    let listening: &[&str] = if engine == "listen" { &FIXED_LISTENING } else { &[] };
+pub fn needs_restart(difference: &str, opens_ports: bool) -> bool {
+    let listening: &[&str] = if opens_ports { &FIXED_LISTENING } else { &[] };
     let is_key = |key: &&str| difference.strip_prefix(*key).is_some_and(|rest| rest.starts_with(" ="));
     FIXED.iter().chain(listening).any(is_key)
 }

@@ -8,8 +8,8 @@ use portcullis_sys::filter::{FilterSpec, InterfaceChoice};
 use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::route::{self, Interface};
 
-use super::doors::{Listened, with};
-use crate::config::Config;
+use super::doors::with;
+use super::plan::Plan;
 
 /// Where resolvers stand. Behind a local stub (`127.0.0.53`) systemd-resolved names the true ones.
 const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
@@ -31,7 +31,8 @@ pub struct Look {
 ///
 /// # Errors
 /// The kernel did not answer.
-pub fn look(config: &Config, doors: &Listened) -> Result<Look, NetlinkError> {
+pub fn look(plan: &Plan) -> Result<Look, NetlinkError> {
+    let (config, doors) = (&plan.config, &plan.doors.listened);
     let network = route::snapshot()?;
     let index_of = |names: &[String]| -> Vec<u32> {
         network.interfaces.iter().filter(|own| names.contains(&own.name)).map(|own| own.index).collect()
@@ -76,9 +77,10 @@ pub fn look(config: &Config, doors: &Listened) -> Result<Look, NetlinkError> {
         trusted,
         ephemeral: ephemeral_ports(),
     };
+    let (tcp, udp) = plan.on_the_wire();
     let filter = FilterSpec {
-        tcp: with(&config.watch.tcp, &doors.syns),
-        udp: with(&config.watch.udp, &doors.datagrams),
+        tcp: with(&tcp, &doors.syns),
+        udp: with(&udp, &doors.datagrams),
         interfaces,
         muted_udp: Vec::new(),
         heard_tcp: doors.all_tcp.clone(),

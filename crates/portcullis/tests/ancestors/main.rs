@@ -18,4 +18,5 @@ mod observed;
 mod probes;
 mod restarting;
 mod side_by_side;
+mod two_modes;
 mod victim;

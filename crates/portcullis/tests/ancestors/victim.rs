@@ -183,14 +183,16 @@ while True:
         self.syslog().iter().any(|line| line.ends_with("adminalert: PortSentry is shutting down"))
     }
 
-    /// Starts a daemon of the 1.x kind, which goes to the background, and returns when it watches.
+    /// Starts a daemon of the 1.x kind, which goes to the background, and returns when it watches. The mode (with
+    /// ours also two) may be followed by other words.
     ///
     /// # Panics
     /// If it doesn't say within [`SOON`] that it does.
     #[track_caller]
     pub fn start(&self, program: Program, mode: &str) -> Daemon {
         let before = self.raw_syslog().len();
-        let daemon = self.launch(program, &[mode], "background");
+        let words: Vec<&str> = mode.split_whitespace().collect();
+        let daemon = self.launch(program, &words, "background");
         wait_until(SOON, &format!("{program:?} {mode} that watches"), || {
             let log = self.syslog();
             let ready = log[before..].iter().any(|line| line.contains("PortSentry is now active"));
