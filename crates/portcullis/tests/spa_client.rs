@@ -218,5 +218,5 @@ fn whether_it_has_opened_is_said_and_mistakes_send_nothing() {
     }
     let wrong =
         lab.attacker.command(PROGRAM).args(["spa", &host, "--key"]).arg(keys.host()).output().unwrap();
-    assert!(String::from_utf8_lossy(&wrong.stderr).contains("the host's file"), "{wrong:?}");
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("not the host's"), "{wrong:?}");
 }

@@ -63,8 +63,14 @@ impl Place {
         Client::connect(&self.socket()).map_err(|mut failure| {
             let others = self.others();
             if failure.exit == Exit::NotReachable && !others.is_empty() {
-                failure.message +=
-                    &format!("\n  others run here: {}; say --instance {}", others.join(", "), others[0]);
+                let names = others.join(", ");
+                failure.message = format!(
+                    "nobody answers at {}, but these run here: {names}\n  \
+                     say which: --instance {}\n  \
+                     or start the program itself: systemctl start portcullis",
+                    self.socket().display(),
+                    others[0]
+                );
             }
             failure
         })

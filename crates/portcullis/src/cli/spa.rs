@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use portcullis_core::door::spa::digest::Digest;
 use portcullis_core::door::spa::message::{Guest, Port, ports_from_text};
 use portcullis_core::door::spa::{PORT, message};
 use portcullis_core::net::Protocol;
 
 use super::output::print;
 use crate::config::Span;
+use crate::config::fwknop::AllowedAddress;
 use crate::control::client::Failure;
 use crate::exit::Exit;
 use crate::guest::address::{Family, resolve};
@@ -42,6 +44,9 @@ pub struct SpaArguments {
     /// Open for whoever the packet comes from, which anybody on the way can make himself
     #[arg(short, long)]
     source: bool,
+    /// Send without an HMAC, if the key file has no key for one; the packet can be guessed at then
+    #[arg(long)]
+    no_hmac: bool,
     /// The UDP port to send to [default: 62201]
     #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
@@ -77,11 +82,21 @@ pub fn spa(arguments: &SpaArguments) -> Result<Exit, Failure> {
     })?;
     let key = client::read(&Place::closed(&arguments.key), arguments.name.as_deref())
         .map_err(|fault| failed(fault.to_string()))?;
-    let opens = arguments.opens.as_ref().map(|ports| ports.0.clone()).or(key.opens).ok_or_else(|| {
-        usage("neither the command line nor the key file says what to open\n  add --opens tcp/22")
-    })?;
+    key.remarks.iter().for_each(|remark| eprintln!("portcullis: {remark}"));
+    if key.keys.hmac().is_none() && !arguments.no_hmac {
+        let message = format!(
+            "{}: there is no HMAC key\n  write HMAC_KEY_BASE64 as the host has it; if it has none, add --no-hmac",
+            arguments.key.display()
+        );
+        return Err(failed(message));
+    }
+    let section = key.section;
+    let opens =
+        arguments.opens.as_ref().map(|ports| ports.0.clone()).or(section.access).ok_or_else(|| {
+            usage("neither the command line nor the key file says what to open\n  add --opens tcp/22")
+        })?;
     let seconds = match arguments.term {
-        None => key.timeout,
+        None => section.timeout,
         Some(Span(term)) if term.subsec_nanos() != 0 || term.as_secs() > message::TIMEOUT_MAXIMUM.into() => {
             return Err(usage("the packet says times in whole seconds, up to 65536\n  write --for 30s"));
         }
@@ -92,7 +107,7 @@ pub fn spa(arguments: &SpaArguments) -> Result<Exit, Failure> {
         (_, true) => Family::V6,
         _ => Family::Any,
     };
-    let port = arguments.port.or(key.port).unwrap_or(PORT).to_string();
+    let port = arguments.port.or(section.port).unwrap_or(PORT).to_string();
     let target =
         resolve(&arguments.host, &port, Protocol::Udp, family).map_err(|error| failed(error.to_string()))?;
     let (socket, own) =
@@ -100,7 +115,12 @@ pub fn spa(arguments: &SpaArguments) -> Result<Exit, Failure> {
     let said = match (arguments.address, arguments.source) {
         (Some(address), _) => Some(Guest::Address(address.to_canonical())),
         (None, true) => Some(Guest::Source),
-        (None, false) => key.guest,
+        (None, false) => match section.allow {
+            Some(AllowedAddress::Address(address)) => Some(Guest::Address(address)),
+            Some(AllowedAddress::Source) => Some(Guest::Source),
+            // No web service is asked: the address that we send from is known.
+            Some(AllowedAddress::Resolve) | None => None,
+        },
     };
     let guest = said.unwrap_or_else(|| own_guest(own, target.ip()));
     if said.is_none() && guest == Guest::Source {
@@ -109,9 +129,11 @@ pub fn spa(arguments: &SpaArguments) -> Result<Exit, Failure> {
              want the address inside need -a with the one that they see"
         );
     }
-    let user = key.user.or_else(own_name).unwrap_or_else(|| "portcullis".to_owned());
+    let user = section.user.or_else(own_name).unwrap_or_else(|| "portcullis".to_owned());
     let wish = Wish { opens, guest, seconds, user };
-    let packet = packet(&key.keys, key.digest, &wish, portcullis_sys::clock::now().wall).map_err(failed)?;
+    let packet =
+        packet(&key.keys, section.digest.unwrap_or(Digest::Sha256), &wish, portcullis_sys::clock::now().wall)
+            .map_err(failed)?;
     socket.send(packet.as_bytes()).map_err(|error| failed(format!("{target} cannot be reached: {error}")))?;
     let Some(port) = &arguments.until_open else { return Ok(Exit::Done) };
     let door =

@@ -2,14 +2,14 @@
 //! or knockd.conf is recognised by its content and explained likewise.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::describe::{Description, describe};
 use super::fault::{Fault, Faults};
 use super::knockd::{self, DoorExplained};
-use super::portsentry::{self, Diagnostic, Explanation, PortsentryConfig, StartMode, Weight};
+use super::portsentry::{self, Diagnostic, Dialect, Explanation, PortsentryConfig, StartMode, Weight};
 use super::toml::{self, Override};
 
 /// A configuration that could be read, and what it means.
@@ -42,6 +42,13 @@ pub enum Checked {
         diagnostics: Vec<Diagnostic>,
         /// Whether it can be started with.
         usable: bool,
+    },
+    /// A list of whom PortSentry never blocks: `portsentry.ignore`, `portsentry.ignore.static`.
+    Ignored {
+        /// Who.
+        ignored: Vec<String>,
+        /// What is to be known of its lines.
+        diagnostics: Vec<Diagnostic>,
     },
     /// A file that says in which modes PortSentry starts, such as `/etc/default/portsentry`.
     Modes {
@@ -89,8 +96,23 @@ pub fn check(files: &[PathBuf]) -> Result<Checked, Faults> {
             });
         }
     }
+    if let [path] = files
+        && let Some(dialect) = ignore_file(path)
+    {
+        let bytes = toml::read_bytes(path).map_err(|fault| Faults(vec![*fault]))?;
+        let (entries, diagnostics) = portsentry::read_ignore(path, &portsentry::decode(&bytes), dialect);
+        let ignored = entries.into_iter().map(|entry| entry.prefix.to_string()).collect();
+        return Ok(Checked::Ignored { ignored, diagnostics });
+    }
     let (config, overrides) = toml::load_for_run(files)?;
     Ok(Checked::Portcullis { means: Box::new(describe(&config)), overrides })
+}
+
+/// Whether a file is one of those that say whom PortSentry never blocks. Such a list looks like nothing, so its name
+/// tells: `portsentry.ignore` and `portsentry.ignore.static`.
+fn ignore_file(path: &Path) -> Option<Dialect> {
+    let name = path.file_name()?.to_str()?;
+    (name == "portsentry.ignore" || name.starts_with("portsentry.ignore.")).then_some(Dialect::One)
 }
 
 /// What is to be known of the ignore file that a portsentry.conf names.
@@ -145,6 +167,15 @@ impl fmt::Display for Checked {
                     }
                 }
             }
+            Checked::Ignored { ignored, diagnostics } => {
+                for diagnostic in diagnostics {
+                    writeln!(f, "{diagnostic}\n")?;
+                }
+                match ignored.is_empty() {
+                    true => write!(f, "It ignores nobody"),
+                    false => write!(f, "Never blocked is {}", ignored.join(", ")),
+                }
+            }
             Checked::Modes { modes, diagnostics, usable } => {
                 for diagnostic in diagnostics {
                     writeln!(f, "{diagnostic}\n")?;
@@ -184,6 +215,7 @@ mod tests {
         let named = format!("TCP_PORTS=\"1\"\nIGNORE_FILE=\"{}\"\n", ignore.display());
         let with_ignore = check(&[file("f", &named)]).unwrap();
         let without_ignore = check(&[file("g", &named.replace("ignore\"", "ign0re\""))]).unwrap();
+        let listed = check(&[file("portsentry.ignore.static", "10.0.0.1/8 # own\n2001:db8::1\n")]).unwrap();
         let modes = check(&[file("h", "TCP_MODE=”tcp”\nUDP_MODE=\"audp\"\n")]).unwrap();
         let no_modes = check(&[file("i", "TCP_MODE=\"udp\"\n")]).unwrap();
         fs::remove_dir_all(&directory).unwrap();
@@ -207,6 +239,8 @@ mod tests {
         assert!(fault.to_string().contains("did you mean \"trigger\"?"));
         assert!(missing.to_string().contains("there is no such file"));
 
+        let text = listed.to_string();
+        assert!(text.ends_with("Never blocked is 10.0.0.0/8, 2001:db8::1/128"), "{text}");
         let text = with_ignore.to_string();
         assert!(text.contains("/ignore:2:1: left out: \"host.example\""), "{text}");
         let text = without_ignore.to_string();

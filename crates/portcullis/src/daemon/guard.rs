@@ -556,8 +556,11 @@ fn perform(engine: &mut Engine, hands: &mut Hands, out: &mut Out, complaints: &m
                 continue;
             }
             Action::Release(prefixes) => {
-                complaints.releases = hands.release(&prefixes).err();
-                engine.released(now, &prefixes, complaints.releases.is_none());
+                let (done, refused) = hands.release(&prefixes);
+                complaints.releases = refused;
+                let (done, owed) = prefixes.split_at(done);
+                engine.released(now, done, true);
+                engine.released(now, owed, owed.is_empty());
                 &complaints.releases
             }
             Action::Allow(allowances) => {

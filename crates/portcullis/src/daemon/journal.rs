@@ -137,12 +137,7 @@ impl Journal {
         if !two {
             self.say(first, now);
         }
-        for diagnostic in &persona.diagnostics {
-            self.say(&format!("adminalert: {}", diagnostic.on_one_line()), now);
-        }
-        for remark in &persona.remarks {
-            self.say(&format!("adminalert: {}", one_line(remark)), now);
-        }
+        self.remark(persona, None, now);
         for unopened in persona.unopened.iter().take(NAMED) {
             self.say(&unbound(unopened, two), now);
         }
@@ -152,6 +147,18 @@ impl Journal {
             }
         }
         self.say(if two { words::TWO_READY } else { words::ONE_READY }, now);
+    }
+
+    /// What is odd about the files of `persona`, but for what was told of `before`.
+    pub fn remark(&mut self, persona: &Persona, before: Option<&Persona>, now: Now) {
+        let is_told = |remark: &String| before.is_some_and(|before| before.odd().any(|own| own == *remark));
+        for remark in persona.odd().filter(|remark| !is_told(remark)) {
+            match persona.arguments.dialect {
+                Dialect::One => self.say(&format!("adminalert: {remark}"), now),
+                // A word that 2.x did not have.
+                Dialect::Two => self.say(&remark, now),
+            }
+        }
     }
 
     fn begin_transport(&mut self, persona: &Persona, protocol: Protocol, ports: &PortSet, now: Now) {

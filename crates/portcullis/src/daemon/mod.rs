@@ -244,6 +244,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         if !is_first_run {
             before.clear();
         }
+        persona.end_what_a_reboot_undid(&mut stored);
         let ended = persona.ended(&stored, since);
         journal.let_in(ended.iter().map(Prefix::address).collect(), since);
         if let Some(errands) = &mut errands {
@@ -313,6 +314,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         yesterday: status::Counted::default(),
         effects_saved: None,
         errands,
+        undoing: Vec::new(),
         keeper,
         trail: Trail::new(stored.doors.events),
         ready,

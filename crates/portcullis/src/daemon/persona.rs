@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_core::engine::singly;
-use portcullis_core::event::{Cause, Until};
+use portcullis_core::event::{Ban, Cause, Until};
 use portcullis_core::ledger::Held;
 use portcullis_core::net::{PortSet, Prefix, Protocol};
 use portcullis_core::policy::{Local, Surroundings};
-use portcullis_core::time::Now;
+use portcullis_core::time::{Now, Wall};
 use tokio::sync::mpsc;
 
 use super::TABLE;
@@ -28,6 +28,7 @@ use crate::config::portsentry::{
     refresh_ignore,
 };
 use crate::config::{Config, EngineChoice, Fault, Faults, Mode};
+use crate::escape::one_line;
 use crate::record::portsentry::blocked_path;
 use crate::record::store::Stored;
 use crate::respond::effects::Effects;
@@ -41,6 +42,9 @@ const SOURCES: usize = 262_144;
 
 /// Where TCP wrappers look (hosts_access(5)); PortSentry knew no other place.
 const HOSTS_DENY: &str = "/etc/hosts.deny";
+
+/// Below [`RUN`], also with `--state`: there is one hosts.deny, so all who write to it must meet at one lock.
+const HOSTS_DENY_LOCK: &str = "hosts.deny.lock";
 
 /// Where sockets and stores of personas are, unless `--state` says otherwise.
 pub const RUN: &str = "/run/portcullis";
@@ -135,6 +139,12 @@ impl Persona {
         Ok(Plan { config, files: vec![file], mode_of_run: None, names, doors, persona: Some(persona) })
     }
 
+    /// What a person should know of the files, a line each.
+    pub fn odd(&self) -> impl Iterator<Item = String> {
+        let diagnostics = self.diagnostics.iter().map(Diagnostic::on_one_line);
+        diagnostics.chain(self.remarks.iter().map(|remark| one_line(remark)))
+    }
+
     /// How the engine judges.
     #[must_use]
     pub fn judging(&self) -> singly::Settings {
@@ -210,7 +220,7 @@ impl Persona {
     pub fn errands(&self, names: &Names, stored: &Stored) -> (Errands, hands::Errands) {
         let (queue, fetched) = mpsc::channel(hands::WAITING);
         let effects = stored.effects.iter().cloned().collect();
-        let hosts_deny = HostsDeny::new(PathBuf::from(HOSTS_DENY));
+        let hosts_deny = HostsDeny::new(PathBuf::from(HOSTS_DENY), Path::new(RUN).join(HOSTS_DENY_LOCK));
         let responses = self.responses.clone();
         let errands =
             Errands::new(responses.clone(), hosts_deny, names.table.clone(), boot(), effects, fetched);
@@ -236,8 +246,20 @@ impl Persona {
         let mut known = BTreeSet::new();
         for (ban, length) in &stored.bans {
             known.insert(ban.prefix);
-            let Cause::Probe { protocol, port, .. } = ban.cause else { continue };
             let (prefix, address) = (ban.prefix, ban.prefix.address());
+            let left = match (ban.until, length) {
+                (Until::At(end), Some(length)) => Some(end.since(now.wall).min(*length)),
+                _ => None,
+            };
+            let (protocol, port) = match ban.cause {
+                Cause::Probe { protocol, port, .. } => (protocol, port),
+                // As it was found: whoever shut it out has not been asked then either.
+                Cause::FoundInForce => {
+                    in_force.entry(prefix).or_insert(left);
+                    continue;
+                }
+                _ => continue,
+            };
             let done = effects.get(&prefix).copied().unwrap_or(&nothing);
             let responses = self.responses.about(protocol, address, port);
             let mut beside_our_set = responses.iter().filter(|own| **own != Response::Set);
@@ -246,10 +268,6 @@ impl Persona {
             if !is_done {
                 in_force.remove(&prefix);
             } else if !uses_set {
-                let left = match (ban.until, length) {
-                    (Until::At(end), Some(length)) => Some(end.since(now.wall).min(*length)),
-                    _ => None,
-                };
                 in_force.insert(prefix, left);
             }
         }
@@ -258,6 +276,16 @@ impl Persona {
             in_force.entry(prefix).or_insert(None);
         }
         in_force.into_iter().collect()
+    }
+
+    /// A reboot has ended what others had in force: those bans are over, and their hosts begin anew, as with PortSentry.
+    pub fn end_what_a_reboot_undid(&self, stored: &mut Stored) {
+        let Some(boot) = booted_at() else { return };
+        let boot = Wall(Duration::from_secs(boot.unsigned_abs()));
+        let is_gone = |ban: &Ban| ban.cause == Cause::FoundInForce && ban.since < boot;
+        for (ban, length) in stored.bans.iter_mut().filter(|(ban, _)| is_gone(ban)) {
+            (ban.until, *length) = (Until::At(ban.since), Some(Duration::ZERO));
+        }
     }
 
     /// Whose ban ended while nobody ran, as far as traces of it may be left.

@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+pub use self::persona::Undoing;
 use self::persona::next_errand;
 use super::background::Ready;
 use super::doorkeeper::Doorkeeper;
@@ -101,6 +102,8 @@ pub struct Slow {
     pub effects_saved: Option<Instant>,
     /// A persona's responses.
     pub errands: Option<Errands>,
+    /// Operators who wait for these to have undone what they did.
+    pub undoing: Vec<Undoing>,
     /// Commands and files of doors.
     pub keeper: Doorkeeper,
     /// What happened at doors.
@@ -334,15 +337,13 @@ impl Slow {
             }
             command => self.ask(command, by).await,
         };
-        // The client may have gone away.
-        drop(asked.answer.send(answer));
+        self.reply(asked.answer, answer);
     }
 
     /// Asks the fast path; what an operator said about the mode and about friends is kept over restarts.
     async fn ask(&mut self, command: Command, by: String) -> Answer {
         let is_allowing = matches!(command, Command::Allow { .. } | Command::Disallow(_));
         let answer = self.fast(command).await;
-        let answer = self.with_what_is_left_to_undo(answer).await;
         if is_allowing && let Answer::Allowances(allowances) = self.fast(Command::Allowances).await {
             self.save(&Changes { allowances: Some(&allowances), ..Changes::default() });
         }
@@ -418,6 +419,10 @@ impl Slow {
         }
         if mode != self.mode.0 {
             changes.push(match mode {
+                Mode::Observe if plan.persona.is_some() => {
+                    "BLOCK_TCP and BLOCK_UDP are 0: nobody is blocked from now on, and whoever is blocked stays so"
+                        .to_owned()
+                }
                 Mode::Observe => format!(
                     "the mode is observe again ({}): bans that scans had brought have ended; to block: portcullis \
                      enforce",
@@ -456,10 +461,19 @@ impl Slow {
                 "restart portcullis",
             );
         }
-        self.plan = plan;
+        let before = std::mem::replace(&mut self.plan, plan);
         self.look = look;
         self.output.tell(Told::Reload { changes: changes.clone() });
-        self.set_mode(mode, by, "reload".to_owned());
+        if let (Some(journal), Some(new), Some(old)) =
+            (self.output.journal(), &self.plan.persona, &before.persona)
+        {
+            journal.remark(new, Some(old), clock::now());
+        }
+        match self.plan.persona {
+            // The changes have told it, and it ends no block.
+            Some(_) => self.mode = (mode, by),
+            None => self.set_mode(mode, by, "reload".to_owned()),
+        }
         Answer::Reloaded(changes)
     }
 

@@ -1,59 +1,35 @@
-//! The guest's file for single packets: fwknop's `.fwknoprc`, so that our client and fwknop's use the same one.
-//!
-//! `[default]` holds for all sections, the others are named. Read: the words for keys, `USE_HMAC`, `ACCESS`, `ALLOW_IP`,
-//! `FW_TIMEOUT`, `SPOOF_USER`, `DIGEST_TYPE`, `SPA_SERVER_PORT`; what only says how fwknop's client finds its way is
-//! passed over. A value ends at a blank, `;` or `#` (fwknop 2.6.10, measured).
+//! The guest's file for single packets: fwknop's `.fwknoprc`, so that our client and fwknop's use the same one. It is
+//! read by `config::fwknop`; here a section is chosen, and new keys are made.
 
 use std::fmt::Write as _;
 use std::io;
 
 use base64ct::{Base64, Encoding};
-use portcullis_core::door::spa::digest::Digest;
 use portcullis_core::door::spa::envelope::Keys;
-use portcullis_core::door::spa::message::{Guest, Port, ports_from_text};
+use portcullis_core::door::spa::message::Port;
 use zeroize::Zeroizing;
 
 use super::make::random_key;
-use super::stanza::{KEY_WORDS, Stanza, word_and_rest};
-use super::{Fault, Place, numbered};
+use super::{Fault, Place};
+use crate::config::fwknop::{Section, read_client};
+use crate::config::portsentry::Weight;
+use crate::escape::printable;
 
-/// What a section says. Has no `Debug`, since it holds keys.
+/// What was chosen. Has no `Debug`, since it holds keys.
 #[derive(Clone)]
 pub struct ClientKey {
     /// The keys.
     pub keys: Keys,
-    /// The digest inside the packet.
-    pub digest: Digest,
-    /// What is to be opened.
-    pub opens: Option<Vec<Port>>,
-    /// For whom.
-    pub guest: Option<Guest>,
-    /// For how long, in seconds.
-    pub timeout: Option<u32>,
-    /// The name that the packet carries.
-    pub user: Option<String>,
-    /// Where the packet is sent to.
-    pub port: Option<u16>,
+    /// What else the section says.
+    pub section: Section,
+    /// What of the file has no meaning here, in words; no key is in it.
+    pub remarks: Vec<String>,
 }
 
-const WORDS: [&str; 8] = [
-    "USE_HMAC",
-    "ACCESS",
-    "ALLOW_IP",
-    "FW_TIMEOUT",
-    "SPOOF_USER",
-    "DIGEST_TYPE",
-    "SPA_SERVER_PORT",
-    "SPA_SERVER_PROTO",
-];
-
-/// Words that change the packet into one that we don't make.
-const NOT_MADE: [&str; 6] = ["NAT_", "GPG_", "USE_GPG", "KEY_FILE", "HMAC_KEY_FILE", "TIME_OFFSET"];
-
-/// Reads a section; without a name the only one.
+/// Reads a section; without a name the only one, beside `[default]`.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first thing that is wrong with the file or the section.
 pub fn read(place: &Place, name: Option<&str>) -> Result<ClientKey, Fault> {
     let text = place.read()?;
     from_text(place, &text, name)
@@ -61,118 +37,45 @@ pub fn read(place: &Place, name: Option<&str>) -> Result<ClientKey, Fault> {
 
 fn from_text(place: &Place, text: &str, name: Option<&str>) -> Result<ClientKey, Fault> {
     let path = place.path();
-    let mut defaults = Stanza::new(1);
-    let mut sections: Vec<(&str, Stanza)> = Vec::new();
-    let mut is_default = true;
-    for (number, line) in numbered(text) {
-        if let Some(title) = line.trim().strip_prefix('[').and_then(|title| title.strip_suffix(']')) {
-            is_default = title.eq_ignore_ascii_case("default");
-            if !is_default {
-                sections.push((title, Stanza::new(number)));
-            }
-            continue;
-        }
-        let Some((word, rest)) = word_and_rest(line) else { continue };
-        if word == "SOURCE" {
-            let message = "this is the host's file of users";
-            return Err(Fault::of_line(
+    let client = read_client(path, text);
+    // Without the line itself.
+    let line = |fault: &crate::config::Fault| u32::try_from(fault.line).ok().filter(|line| *line > 0);
+    if let Some(wrong) = client.diagnostics.iter().find(|said| said.weight == Weight::Fault) {
+        let fault = &wrong.fault;
+        return Err(Fault { line: line(fault), ..Fault::of_file(path, &*fault.message, &*fault.mend) });
+    }
+    let remarks = client.diagnostics.iter().filter(|said| said.weight >= Weight::Doubtful);
+    let remarks = remarks
+        .map(|said| Fault {
+            line: line(&said.fault),
+            ..Fault::of_file(path, &*said.fault.message, &*said.fault.mend)
+        })
+        .map(|fault| fault.to_string())
+        .collect();
+    let named = || client.sections.iter().filter(|section| !section.name.eq_ignore_ascii_case("default"));
+    let names: Vec<&str> = named().map(|section| section.name.as_str()).collect();
+    let names = printable(&names.join(", "));
+    let section = match name {
+        Some(name) => client.section(name).ok_or_else(|| {
+            Fault::of_file(path, "it has no section of that name", format!("it has: {names}"))
+        })?,
+        None if named().count() > 1 => {
+            return Err(Fault::of_file(
                 path,
-                number,
-                message,
-                "give the guest's, which `key spa --client` made",
+                "it has more than one section",
+                format!("say which with -n: {names}"),
             ));
         }
-        let value = rest.split([' ', '\t', ';', '#']).next().unwrap_or_default();
-        match sections.last_mut() {
-            Some((_, section)) if !is_default => section.push(number, word, value),
-            _ => defaults.push(number, word, value),
-        }
-    }
-    let names = || {
-        let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
-        crate::escape::printable(&names.join(", "))
+        None => named().next().or(client.sections.first()).ok_or_else(|| {
+            let mend = "give the guest's file, which `portcullis key spa --client` made, not the host's";
+            Fault::of_file(path, "it has no section [NAME]", mend)
+        })?,
     };
-    let place_of = |name: &str| sections.iter().position(|(title, _)| title.eq_ignore_ascii_case(name));
-    let chosen = match (name, sections.len()) {
-        (Some(name), _) => Some(place_of(name).ok_or_else(|| {
-            Fault::of_file(path, "it has no section of that name", format!("it has: {}", names()))
-        })?),
-        (None, 0) => None,
-        (None, 1) => Some(0),
-        (None, _) => {
-            let mend = format!("say which with -n: {}", names());
-            return Err(Fault::of_file(path, "it has more than one section", mend));
-        }
-    };
-    let stanza = match chosen {
-        Some(place) => defaults.overlaid(sections.swap_remove(place).1),
-        None => defaults,
-    };
-    client_key(place, &stanza)
-}
-
-fn client_key(place: &Place, stanza: &Stanza<'_>) -> Result<ClientKey, Fault> {
-    let path = place.path();
-    let wrong = |line: u32, message: &str, mend: &str| Fault::of_line(path, line, message, mend);
-    for (line, word, value) in stanza.each() {
-        let is_known = WORDS.contains(&word) || KEY_WORDS.contains(&word);
-        let is_off = value.eq_ignore_ascii_case("n");
-        if !is_known && !is_off && NOT_MADE.iter().any(|begin| word.starts_with(begin)) {
-            let mend = "delete the line, or use fwknop's own client";
-            return Err(wrong(line, "it asks for what this client does not make", mend));
-        }
-    }
-    if let Some((line, protocol)) = stanza.get("SPA_SERVER_PROTO")
-        && !protocol.eq_ignore_ascii_case("udp")
-    {
-        return Err(wrong(line, "this client sends by UDP only", "write SPA_SERVER_PROTO udp"));
-    }
-    let keys = stanza.keys(place)?;
-    let (is_asked, is_waived) =
-        (stanza.is_yes("USE_HMAC"), stanza.get("USE_HMAC").is_some_and(|(_, value)| value == "N"));
-    if keys.hmac().is_none() && (is_asked || !is_waived) {
-        let mend = "write HMAC_KEY_BASE64 as the host has it; if it has none, say so by USE_HMAC N";
-        return Err(wrong(stanza.line, "there is no HMAC key", mend));
-    }
-    let digest = match stanza.get("DIGEST_TYPE") {
-        None => Digest::Sha256,
-        Some((line, name)) => Digest::from_name(name)
-            .ok_or_else(|| wrong(line, "DIGEST_TYPE: there is no such digest", "write sha256"))?,
-    };
-    let opens = match stanza.get("ACCESS") {
-        None => None,
-        Some((line, text)) => Some(
-            ports_from_text(text)
-                .ok_or_else(|| wrong(line, "ACCESS: these are no ports", "write tcp/22 or tcp/22,udp/53"))?,
-        ),
-    };
-    let guest = match stanza.get("ALLOW_IP") {
-        None => None,
-        Some((_, word)) if word.eq_ignore_ascii_case("source") => Some(Guest::Source),
-        Some((line, text)) => Some(Guest::from_text(text).ok_or_else(|| {
-            wrong(
-                line,
-                "ALLOW_IP: this is no address",
-                "write the guest's address, or source; or give -a or -s",
-            )
-        })?),
-    };
-    let number = |word: &str, most: u64| -> Result<Option<u64>, Fault> {
-        let number = stanza.number(place, word)?;
-        if number.is_some_and(|number| number > most) {
-            let line = stanza.get(word).map_or(stanza.line, |(line, _)| line);
-            return Err(wrong(
-                line,
-                &format!("{word}: the number is too large"),
-                &format!("write at most {most}"),
-            ));
-        }
-        Ok(number)
-    };
-    let timeout = number("FW_TIMEOUT", 65_536)?.map(|seconds| seconds as u32);
-    let port = number("SPA_SERVER_PORT", 65_535)?.map(|port| port as u16).filter(|port| *port > 0);
-    let user = stanza.get("SPOOF_USER").map(|(_, name)| name.to_owned());
-    Ok(ClientKey { keys, digest, opens, guest, timeout, user, port })
+    let keys = section.keys().ok_or_else(|| {
+        let mend = "make keys with `portcullis key spa`, or copy them again";
+        Fault::of_file(path, "there is no KEY_BASE64, or the HMAC has the same key", mend)
+    })?;
+    Ok(ClientKey { keys, section: section.clone(), remarks })
 }
 
 /// A new pair of keys, for the host's file and for the guest's.
@@ -224,6 +127,8 @@ mod tests {
     use std::time::Duration;
 
     use portcullis_core::door::spa::access::User;
+    use portcullis_core::door::spa::digest::Digest;
+    use portcullis_core::door::spa::message::{Guest, ports_from_text};
     use portcullis_core::door::spa::{Spa, WINDOW};
     use portcullis_core::time::Wall;
 
@@ -256,13 +161,13 @@ mod tests {
         let key = super::read(&Place::closed(&guest), None).unwrap_or_else(|fault| panic!("{fault}"));
         let source: IpAddr = "198.51.100.7".parse().unwrap();
         let wish = Wish {
-            opens: key.opens.clone().unwrap(),
+            opens: key.section.access.clone().unwrap(),
             guest: Guest::Address(source),
             seconds: Some(20),
-            user: key.user.clone().unwrap(),
+            user: key.section.user.clone().unwrap(),
         };
         let now = Wall(Duration::from_secs(1_800_000_000));
-        let sent = packet(&key.keys, key.digest, &wish, now).unwrap();
+        let sent = packet(&key.keys, Digest::Sha256, &wish, now).unwrap();
         let accepted = spa.receive(now, source, sent.as_bytes()).unwrap();
         let portcullis_core::door::spa::access::Granted::Opening(opening) = accepted.granted else {
             panic!()
@@ -272,49 +177,34 @@ mod tests {
             (source, Duration::from_secs(20), 2)
         );
         assert!(spa.receive(now, source, sent.as_bytes()).is_err());
-        assert_ne!(sent, packet(&key.keys, key.digest, &wish, now).unwrap());
+        assert_ne!(sent, packet(&key.keys, Digest::Sha256, &wish, now).unwrap());
     }
 
     #[test]
-    fn sections_lie_over_the_default() {
-        let text = format!(
-            "[default]\n{KEYS}ACCESS tcp/22\nHTTP_USER_AGENT x\n[one]\nACCESS tcp/80 # web\nALLOW_IP source\n\
-             [Two]\nFW_TIMEOUT 40;\nSPOOF_USER b\nSPA_SERVER_PORT 5000\nALLOW_IP 192.0.2.7\n"
-        );
-        let one = read(&text, Some("one")).unwrap_or_else(|fault| panic!("{fault}"));
-        assert_eq!(
-            (one.opens, one.guest, one.timeout),
-            (ports_from_text("tcp/80"), Some(Guest::Source), None)
-        );
+    fn a_section_is_chosen_by_name_or_because_it_is_the_only_one() {
+        let text = format!("[default]\n{KEYS}ACCESS tcp/22\n[one]\nACCESS tcp/80\n[Two]\nFW_TIMEOUT 40\n");
         let two = read(&text, Some("two")).unwrap_or_else(|fault| panic!("{fault}"));
-        assert_eq!((two.opens, two.timeout, two.port), (ports_from_text("tcp/22"), Some(40), Some(5000)));
-        assert_eq!(two.guest, Some(Guest::Address("192.0.2.7".parse().unwrap())));
-        assert_eq!(two.user.as_deref(), Some("b"));
+        assert_eq!((two.section.access, two.section.timeout), (ports_from_text("tcp/22"), Some(40)));
+        assert!(two.keys.hmac().is_some() && two.remarks.is_empty());
         for (name, mend) in [(None, "say which with -n: one, Two"), (Some("three"), "it has: one, Two")] {
             assert_eq!(read(&text, name).map(drop).unwrap_err().mend, mend);
         }
-        assert!(read(KEYS, None).is_ok());
+        assert!(read(&format!("[default]\n{KEYS}"), None).is_ok());
+        assert!(read(&format!("[default]\n{KEYS}[one]\nACCESS tcp/80\n"), None).is_ok());
+        let remarks = read(&format!("[a]\n{KEYS}NAT_ACCESS 10.0.0.1\n"), None).map(|key| key.remarks);
+        assert!(remarks.unwrap_or_else(|fault| panic!("{fault}"))[0].starts_with("/k:4: "));
     }
 
     #[test]
-    fn what_cannot_be_made_is_refused_without_telling_the_key() {
-        for (more, message) in [
-            ("NAT_ACCESS 10.0.0.1", "does not make"),
-            ("USE_GPG Y", "does not make"),
-            ("USE_GPG N\nALLOW_IP SECRET", "no address"),
-            ("ACCESS SECRET", "no ports"),
-            ("DIGEST_TYPE SECRET", "no such digest"),
-            ("SPA_SERVER_PROTO tcp", "by UDP only"),
-            ("FW_TIMEOUT 65537", "too large"),
-            ("FW_TIMEOUT SECRET", "no whole number"),
-            ("SOURCE ANY", "the host's file"),
-            ("KEY_BASE64 =SECRET", "not base64"),
+    fn what_is_wrong_is_said_without_the_key() {
+        for (text, message) in [
+            (format!("[a]\n{KEYS}FW_TIMEOUT x\n"), "FW_TIMEOUT"),
+            ("[a]\nKEY_BASE64 =SECRET\n".to_owned(), "not base64"),
+            ("[a]\nACCESS tcp/22\n".to_owned(), "there is no KEY_BASE64"),
+            (format!("SOURCE ANY\n{KEYS}"), "no section"),
         ] {
-            let fault = read(&format!("{KEYS}{more}\n"), None).map(drop).unwrap_err().to_string();
-            assert!(fault.contains(message) && !fault.contains("SECRET"), "{more}: {fault}");
+            let fault = read(&text, None).map(drop).unwrap_err().to_string();
+            assert!(fault.contains(message) && !fault.contains("SECRET"), "{fault}");
         }
-        let key = KEYS.lines().next().unwrap();
-        assert!(read(key, None).map(drop).unwrap_err().message.contains("no HMAC key"));
-        assert!(read(&format!("{key}\nUSE_HMAC N\n"), None).is_ok());
     }
 }

@@ -66,7 +66,7 @@ impl Hands {
         blocks: &[Block],
     ) -> Vec<(Prefix, Result<(), String>)> {
         let Some(errands) = &self.errands else { return enforce_in_kernel(&mut self.kernel, blocks) };
-        let mut in_kernel = Vec::new();
+        let (mut in_kernel, mut left_alone) = (Vec::new(), Vec::new());
         let mut asked = Vec::new();
         for block in blocks {
             let prefix = block.prefix();
@@ -78,11 +78,14 @@ impl Hands {
                     }
                     asked.push(Errand::Respond { prefix, protocol, port });
                 }
-                // By hand, or adopted: no event tells a command its port.
+                // Somebody else shuts it out, who is not asked for more.
+                Some(Cause::FoundInForce) => left_alone.push((prefix, Ok(()))),
+                // By hand: no event tells a command its port.
                 _ => in_kernel.push(*block),
             }
         }
         let mut answers = enforce_in_kernel(&mut self.kernel, &in_kernel);
+        answers.append(&mut left_alone);
         for errand in asked {
             let Errand::Respond { prefix, .. } = errand else { continue };
             let of_kernel = answers.iter().position(|(own, _)| *own == prefix);
@@ -100,20 +103,20 @@ impl Hands {
         answers
     }
 
-    /// Lets these in again; whether that has been done, or is on its way.
-    ///
-    /// # Errors
-    /// What the kernel refused, or that errands have no room; it is asked for again.
-    pub fn release(&mut self, prefixes: &[Prefix]) -> Result<(), String> {
-        if let Some(kernel) = &mut self.kernel {
-            kernel.release(prefixes).map_err(|error| crate::causes::said(&error))?;
+    /// Lets these in again. Returns how many of them, from the first, are let in or will be without another word; with
+    /// fewer than all, what the kernel refused, or that errands have no room. The others are asked for again.
+    pub fn release(&mut self, prefixes: &[Prefix]) -> (usize, Option<String>) {
+        if let Some(kernel) = &mut self.kernel
+            && let Err(error) = kernel.release(prefixes)
+        {
+            return (0, Some(crate::causes::said(&error)));
         }
-        if self.errands.is_some() {
-            for prefix in prefixes {
-                self.hand_out(Errand::Undo(*prefix))?;
+        for (place, prefix) in prefixes.iter().enumerate() {
+            if let Err(why) = self.hand_out(Errand::Undo(*prefix)) {
+                return (place, Some(why));
             }
         }
-        Ok(())
+        (prefixes.len(), None)
     }
 
     /// Whom our sets never drop.
@@ -201,5 +204,41 @@ fn enforce_in_kernel(kernel: &mut Option<Kernel>, blocks: &[Block]) -> Vec<(Pref
             let no_right = || Err(crate::daemon::NO_RIGHT_TO_BLOCK.to_owned());
             blocks.iter().map(|block| (block.prefix(), no_right())).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use portcullis_sys::nftables::Doors;
+
+    use super::*;
+    use crate::config::portsentry::{Dialect, PortsentryConfig};
+
+    #[test]
+    fn of_more_releases_than_there_is_room_for_only_the_rest_is_owed() {
+        let (queue, mut fetched) = mpsc::channel(2);
+        let responses = Responses::of(&PortsentryConfig::empty(Dialect::One), "stcp", "sudp");
+        let doors = DoorHands {
+            kernel: Doors::default(),
+            in_kernel: BTreeMap::new(),
+            with_errands: BTreeSet::new(),
+            queue: mpsc::channel(1).0,
+        };
+        let mut hands =
+            Hands { kernel: None, errands: Some(Errands { responses, queue, refused: 0 }), doors };
+        let all: Vec<Prefix> = (0..5).map(|last| Prefix::single(IpAddr::from([192, 0, 2, last]))).collect();
+        let mut owed = &all[..];
+        let mut undone = Vec::new();
+        for done in [2, 2, 1] {
+            let (count, why) = hands.release(owed);
+            assert_eq!((count, why.is_some()), (done, owed.len() > done));
+            owed = &owed[count..];
+            while let Ok(Errand::Undo(prefix)) = fetched.try_recv() {
+                undone.push(prefix);
+            }
+        }
+        assert_eq!(undone, all, "each once");
     }
 }

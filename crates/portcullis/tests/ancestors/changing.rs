@@ -93,3 +93,54 @@ fn what_takes_a_restart_is_said_at_a_reload_and_not_half_done() {
     let others = victim.lab.victim.run(&["ls", STATE]).stdout;
     assert!(!String::from_utf8_lossy(&others).contains("other.history"));
 }
+
+/// PortSentry let nobody in because its BLOCK_TCP became 0, and neither a reload nor a restart does here.
+#[test]
+fn who_is_blocked_stays_so_when_blocking_is_switched_off() {
+    let Some(victim) = Victim::new() else { return };
+    let forge = Forge::new(&victim.lab.attacker);
+    let blocked = || victim.read(&format!("{STATE}/portsentry.blocked.stcp"));
+    let is_in_set = || {
+        let words = ["nft", "list", "set", "inet", "portcullis-ps-stcp", "banned4"];
+        String::from_utf8_lossy(&victim.lab.victim.run(&words).stdout).contains(&STRANGER.to_string())
+    };
+    victim.write(CONFIGURATION, &watching("111", "BLOCK_TCP=\"1\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\n"));
+    let mut daemon = victim.start(Program::Ours, "-stcp");
+    probe(&forge, STRANGER);
+    wait_until(SOON, "the block", || blocked().contains("/10.77.0.32 ").then_some(()));
+    victim.write(CONFIGURATION, &watching("111", "BLOCK_TCP=\"0\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\n"));
+    daemon.order("kill -HUP -1\n");
+    wait_for_line(&victim, "nobody is blocked from now on, and whoever is blocked stays so");
+    let mut told = 0;
+    for _ in 0..2 {
+        // What has just been told is done: the next one is only told of, and the first is known.
+        probe(&forge, FRIEND);
+        probe(&forge, STRANGER);
+        wait_until(SOON, "the one who is blocked to be told of", || {
+            let lines = victim.syslog();
+            let known = lines.iter().filter(|line| line.contains("/10.77.0.32 is already blocked")).count();
+            (known > told).then(|| told = known)
+        });
+        assert!(is_in_set() && blocked().contains("/10.77.0.32 "), "{}", blocked());
+        assert_eq!(victim.read("/etc/hosts.deny"), "ALL: 10.77.0.32\n");
+        daemon.stop();
+        daemon = victim.start(Program::Ours, "-stcp");
+    }
+    wait_for_line(&victim, "Ignoring TCP response per configuration file setting");
+    assert!(!victim.syslog().iter().any(|line| line.contains("have ended")), "{:#?}", victim.syslog());
+}
+
+/// What is odd about the files is said where it is new, and where it was said before it is not.
+#[test]
+fn a_reload_says_what_is_newly_odd_about_the_files() {
+    let Some(victim) = Victim::new() else { return };
+    victim.write(CONFIGURATION, &watching("111", "BLOCK_TCP=\"1\"\nKILL_HOSTS_DENY=\"ALL: nobody\"\n"));
+    let mut daemon = victim.start(Program::Ours, "-stcp");
+    let times = |words: &str| victim.syslog().iter().filter(|line| line.contains(words)).count();
+    assert_eq!(times("KILL_HOSTS_DENY lacks $TARGET$"), 1);
+    let odd = "BLOCK_TCP=\"1\"\nKILL_HOSTS_DENY=\"ALL: nobody\"\nKILL_ROUTE=\"/sbin/halt\"\n";
+    victim.write(CONFIGURATION, &watching("111", odd));
+    daemon.order("kill -HUP -1\n");
+    wait_for_line(&victim, "KILL_ROUTE lacks $TARGET$, so it is never used; our own nftables set blocks");
+    assert_eq!(times("KILL_HOSTS_DENY lacks $TARGET$"), 1, "{:#?}", victim.syslog());
+}

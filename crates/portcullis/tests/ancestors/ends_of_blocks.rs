@@ -122,6 +122,27 @@ fn what_only_a_person_can_take_back_is_said_to_him() {
     assert!(!is_called_blocked(&victim));
 }
 
+/// He waits for the command to end, since only then is it known what is left to him; nobody else waits with him.
+#[test]
+fn an_operator_who_waits_for_a_command_to_end_keeps_nobody_waiting() {
+    let hang = "KILL_RUN_CMD=\"echo began >> /run/kill.log; exec sleep 1000\"\n";
+    let Some(victim) = victim(hang) else { return };
+    let _daemon = victim.start(Program::Ours, "-stcp");
+    scan(&victim, 111);
+    wait_until(SOON, "the command", || (victim.read("/run/kill.log") == "began\n").then_some(()));
+    assert!(is_in_set(&victim));
+    let mut unban = victim.lab.victim.command(env!("CARGO_BIN_EXE_portcullis"));
+    unban.args(["unban", "--instance", "ps-stcp"]).arg(SCANNER.to_string());
+    let mut unban = unban.spawn().unwrap();
+    wait_until(SOON, "his release", || (!is_in_set(&victim)).then_some(()));
+    let status = listing(&victim, &[env!("CARGO_BIN_EXE_portcullis"), "status", "--instance", "ps-stcp"]);
+    assert!(status.contains("bans"), "{status}");
+    assert!(unban.try_wait().unwrap().is_none(), "the status was told while he waits");
+    // He is answered all the same, that it is not over yet.
+    let ended = wait_until(SOON, "his answer", || unban.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(1));
+}
+
 /// It re-arms the host, as with PortSentry, and lets in whom we have shut out ourselves.
 #[test]
 fn who_is_taken_out_of_the_blocked_file_is_let_in() {

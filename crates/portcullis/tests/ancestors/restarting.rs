@@ -248,3 +248,35 @@ fn what_was_told_is_not_done_again_after_a_kill() {
     wait_until(SOON, "the next block", || told("Host 10.77.0.32 has been blocked via dropped route"));
     assert_eq!(lines_of(&victim, "/run/kill.log"), ["10.77.0.31", "10.77.0.32"]);
 }
+
+/// Whom PortSentry itself had shut out is left as he is: not put into our set, and not missed there.
+#[test]
+fn whom_an_older_portsentry_has_blocked_is_left_to_it() {
+    let Some(victim) = Victim::new() else { return };
+    let (old, new) = (Ipv4Addr::new(10, 77, 0, 31), Ipv4Addr::new(10, 77, 0, 32));
+    victim.write(CONFIGURATION, &watching("111", "BLOCK_TCP=\"1\"\n"));
+    let line = "1795226889 - 11/21/2026 02:08:09 Host: 10.77.0.31/10.77.0.31 Port: 111 TCP Blocked\n";
+    victim.write(&format!("{STATE}/portsentry.blocked.stcp"), line);
+    let forge = Forge::new(&victim.lab.attacker);
+    let probe = |from| forge.tcp(SocketAddrV4::new(from, 40000), SocketAddrV4::new(VICTIM, 111), SYN);
+    let bans = || {
+        let words = [env!("CARGO_BIN_EXE_portcullis"), "bans", "--instance", "ps-stcp"];
+        String::from_utf8(victim.lab.victim.run(&words).stdout).unwrap()
+    };
+    for round in 0..2 {
+        let mut daemon = victim.start(Program::Ours, "-stcp");
+        probe(old);
+        probe(new);
+        wait_until(SOON, "the new one's block", || in_sets_of(&victim, "stcp").contains(&new).then_some(()));
+        // Once it is empty, everything is compared, and what is missing goes in again.
+        victim.lab.victim.run(&["nft", "flush", "ruleset"]);
+        wait_until(SOON, "the set", || in_sets_of(&victim, "stcp").contains(&new).then_some(()));
+        assert_eq!(in_sets_of(&victim, "stcp"), BTreeSet::from([new]), "round {round}");
+        let bans = bans();
+        let is_left = |line: &str| line.contains("10.77.0.31") && line.contains("found in force");
+        assert!(bans.lines().any(is_left), "round {round}: {bans}");
+        daemon.stop();
+    }
+    let told = victim.syslog();
+    assert!(!told.iter().any(|line| line.contains("Host 10.77.0.31 has been blocked")), "{told:#?}");
+}

@@ -118,7 +118,7 @@ enum Section {
 }
 
 /// Lines of syslog, whether fail2ban bans the host, and where logcheck reports it.
-const SYSLOG: [(&str, bool, Section); 27] = {
+const SYSLOG: [(&str, bool, Section); 29] = {
     use Section::{Alert, Event, Nowhere};
     [
         ("adminalert: PortSentry 1.2 is starting.", false, Nowhere),
@@ -155,6 +155,8 @@ const SYSLOG: [(&str, bool, Section); 27] = {
         ),
         ("attackalert: External command run for host: 192.0.2.6 using command: \"/bin/true\"", true, Alert),
         ("Portsentry is now active and listening.", false, Nowhere),
+        ("/etc/portsentry/portsentry.conf:7: doubtful: KILL_ROUTE lacks $TARGET$", false, Event),
+        ("No target variable specified in KILL_ROUTE option. Skipping.", false, Event),
         (
             "Scan from: [192.0.2.7] (192.0.2.7) protocol: [TCP] port: [111] type: [TCP FIN scan] IP opts: [not set] \
              ignored: [false] triggered: [true] noblock: [false] blocked: [true]",

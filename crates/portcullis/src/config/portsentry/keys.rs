@@ -280,10 +280,13 @@ fn misspelt_hosts_deny(lines: &mut Lines, entry: &Entry) {
 /// KILL_ROUTE and KILL_HOSTS_DENY are nothing without their target.
 fn target(lines: &mut Lines, entry: &Entry) {
     if !entry.value.is_empty() && !entry.value.contains("$TARGET$") {
-        let says = format!(
-            "{} lacks $TARGET$, so it is never used and every block counts as failed, as in PortSentry",
-            entry.key.name()
-        );
+        let instead = match entry.key {
+            KeyName::KillRoute => {
+                "; our own nftables set blocks in its place, where PortSentry called each block failed"
+            }
+            _ => "",
+        };
+        let says = format!("{} lacks $TARGET$, so it is never used{instead}", entry.key.name());
         lines.say(Weight::Doubtful, entry.value_span(), says, "write $TARGET$ where the address belongs");
     }
 }

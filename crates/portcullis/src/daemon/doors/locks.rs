@@ -14,6 +14,7 @@ use crate::config::doors::{
 };
 use crate::config::fwknop::{Access, read_access};
 use crate::config::portsentry::Weight;
+use crate::keys::memory::keep_out_of_dumps;
 use crate::keys::one_time::OneTimeFile;
 use crate::keys::rotating::KeyFile;
 use crate::keys::{Place, one_time, rotating};
@@ -39,6 +40,9 @@ pub(super) struct Key {
 /// # Errors
 /// A file that cannot be used, or steps that make no sequence; no secret is in it.
 pub(super) fn key(own: &DoorConfig, name: &Name) -> Result<Key, String> {
+    keep_out_of_dumps().map_err(|error| {
+        format!("this process can't be kept out of core dumps, so no key is read: {error}")
+    })?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let place =
         |file: &SecretFile| Place::of(file, credentials.as_deref()).map_err(|fault| fault.to_string());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portcullis_core::net::{Prefix, Protocol};
 use portcullis_sys::clock;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Slow;
@@ -24,8 +25,39 @@ const SAVED_EVERY: Duration = Duration::from_millis(100);
 /// How long the responses that run when the program ends may take.
 const LAST_ERRANDS: Duration = Duration::from_secs(5);
 
+/// An operator who has ended bans, and is answered when all that was done for them is undone. As many at once as the
+/// control socket serves.
+#[derive(Debug)]
+pub struct Undoing {
+    to: oneshot::Sender<Answer>,
+    outcomes: Vec<Outcome>,
+    waited_for: HashSet<Prefix>,
+    until: Instant,
+}
+
+impl Undoing {
+    /// Answers if nothing is waited for any more, and waits on with the others if not.
+    fn go_on(self, waiting: &mut Vec<Undoing>) {
+        if self.waited_for.is_empty() {
+            // The client may have gone away.
+            drop(self.to.send(Answer::Outcomes(self.outcomes)));
+        } else if !self.to.is_closed() {
+            waiting.push(self);
+        }
+    }
+
+    /// The ban has ended, and this is left of it.
+    fn is_not_over(&mut self, prefix: Prefix, left: &str) {
+        let why = format!("it is no longer blocked by us, but {left}");
+        if let Some(own) = self.outcomes.iter_mut().find(|own| own.unbanned() == Some(prefix)) {
+            *own = Outcome::Failed { prefix, why };
+        }
+    }
+}
+
 impl Slow {
     pub(super) fn every_second(&mut self) {
+        self.end_waiting();
         self.output.catch_up();
         self.save_trail();
         if self.errands.as_ref().is_some_and(Errands::is_dirty) {
@@ -86,6 +118,7 @@ impl Slow {
                 if let Some(journal) = self.output.journal() {
                     journal.let_in(BTreeSet::from([prefix.address()]), clock::now());
                 }
+                self.undone(prefix, &left);
                 for left in left {
                     self.fault(&format!("{} is not wholly let in again", prefix.address()), &left);
                 }
@@ -116,29 +149,45 @@ impl Slow {
         }
     }
 
-    /// Whoever ends a ban of a persona is told what he has to undo himself: that is known when the errands have ended.
-    pub(super) async fn with_what_is_left_to_undo(&mut self, answer: Answer) -> Answer {
-        let (Answer::Outcomes(mut outcomes), true) = (answer.clone(), self.errands.is_some()) else {
-            return answer;
-        };
-        let mut waited_for: HashSet<Prefix> = outcomes.iter().filter_map(Outcome::unbanned).collect();
-        let deadline = Instant::now() + UNDOING;
-        while !waited_for.is_empty()
-            && let Ok(done) = tokio::time::timeout_at(deadline, next_errand(self.errands.as_mut())).await
-        {
-            if let Done::Undone { prefix, left } = &done
-                && waited_for.remove(prefix)
-                && !left.is_empty()
-            {
-                let why = format!("it is no longer blocked by us, but {}", left.join("; "));
-                let outcome = outcomes.iter_mut().find(|own| own.unbanned() == Some(*prefix));
-                if let Some(outcome) = outcome {
-                    *outcome = Outcome::Failed { prefix: *prefix, why };
+    /// Answers, or lets the operator wait until the errands have ended: only then is it known what a person has to undo
+    /// himself. Nobody else waits with him.
+    pub(super) fn reply(&mut self, to: oneshot::Sender<Answer>, answer: Answer) {
+        match answer {
+            Answer::Outcomes(outcomes) if self.errands.is_some() => {
+                let waited_for: HashSet<Prefix> = outcomes.iter().filter_map(Outcome::unbanned).collect();
+                let until = Instant::now() + UNDOING;
+                Undoing { to, outcomes, waited_for, until }.go_on(&mut self.undoing);
+            }
+            // The client may have gone away.
+            answer => drop(to.send(answer)),
+        }
+    }
+
+    /// What was done about `prefix` is undone, but for what is `left`.
+    fn undone(&mut self, prefix: Prefix, left: &[String]) {
+        for mut own in std::mem::take(&mut self.undoing) {
+            if own.waited_for.remove(&prefix) && !left.is_empty() {
+                own.is_not_over(prefix, &left.join("; "));
+            }
+            own.go_on(&mut self.undoing);
+        }
+    }
+
+    /// Who has waited too long is told so.
+    fn end_waiting(&mut self) {
+        let now = Instant::now();
+        for mut own in std::mem::take(&mut self.undoing) {
+            if own.until <= now {
+                for prefix in std::mem::take(&mut own.waited_for) {
+                    own.is_not_over(
+                        prefix,
+                        "what its responses did is still being undone, or a command of its own still runs; what is \
+                         left to you then stands in the system's log",
+                    );
                 }
             }
-            self.finish(done);
+            own.go_on(&mut self.undoing);
         }
-        Answer::Outcomes(outcomes)
     }
 
     /// What runs may end; what waits is done at the next start, since the store knows the ban and not the response.

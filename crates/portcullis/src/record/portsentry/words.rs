@@ -332,12 +332,6 @@ pub fn two_listening(of: Protocol, port: u16) -> String {
     format!("Listen on AF_INET6: {} port: {port}", protocol(of))
 }
 
-/// 2.x, stealth mode: somebody asked for a real service.
-#[must_use]
-pub fn two_service(source: IpAddr, port: u16) -> String {
-    format!("Ignoring packet from {source} to destination port {port}, a service is running")
-}
-
 /// 2.x, verbose: its source is on the ignore list.
 #[must_use]
 pub fn two_ignored(source: IpAddr, file: &str) -> String {

@@ -12,7 +12,7 @@ mod tests;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ const LONGEST_LINE: usize = 2046;
 /// has long been a burden.
 const LARGEST_FILE: u64 = 16 << 20;
 
-/// How long somebody else may hold the lock. Whoever may read a file may lock it, so this must end.
+/// How long another of us may hold the lock.
 const LOCKED_FOR: Duration = Duration::from_secs(5);
 
 /// Between two tries to get the lock.
@@ -35,8 +35,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A hosts.deny, which need not exist yet.
 ///
-/// Every change is made under an exclusive lock (flock(2)) of the file itself, so that several of us, one for each mode,
-/// don't meet.
+/// Every change is made under an exclusive lock (flock(2)), so that several of us, one for each mode, don't meet. Locked
+/// is a file of our own that only root can open: everybody may read hosts.deny, so everybody could lock it, and hold up
+/// every block.
 ///
 /// **Putting in** writes to the file as it is, through a symbolic link too, at its end and in one go: mode, owner, label
 /// and attributes stay what they are. If there is no room for the whole line the part is taken back.
@@ -53,6 +54,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub struct HostsDeny {
     path: PathBuf,
+    lock: PathBuf,
 }
 
 /// What became of a line.
@@ -80,10 +82,11 @@ pub fn expand(template: &str, subject: &Subject) -> String {
 }
 
 impl HostsDeny {
-    /// The file at `path`; nothing is opened yet.
+    /// The file at `path`, changed under the lock of the file `lock`, which is made where there is none; all who change
+    /// the same `path` must name the same. Nothing is opened yet.
     #[must_use]
-    pub fn new(path: PathBuf) -> HostsDeny {
-        HostsDeny { path }
+    pub fn new(path: PathBuf, lock: PathBuf) -> HostsDeny {
+        HostsDeny { path, lock }
     }
 
     /// The path, as messages name it.
@@ -102,11 +105,12 @@ impl HostsDeny {
         let doing = "cannot put a line in";
         let mut options = OpenOptions::new();
         options.read(true).append(true);
-        let (mut file, is_made) = match self.lock(&options, doing)? {
+        let _alone = self.lock()?;
+        let (mut file, is_made) = match self.open(&options, doing)? {
             Some(file) => (file, false),
             None => {
                 options.create(true).mode(0o644);
-                let made = self.lock(&options, doing)?;
+                let made = self.open(&options, doing)?;
                 let missing = || self.failed(doing, io::ErrorKind::NotFound.into());
                 (made.ok_or_else(missing)?, true)
             }
@@ -151,7 +155,8 @@ impl HostsDeny {
     fn remove_all(&self, is_meant: impl Fn(&str) -> bool) -> Result<usize, HostsDenyError> {
         let doing = "cannot take a line out";
         // Not to append: the kernel would put a positioned write at the end as well (pwrite(2), BUGS).
-        let Some(mut file) = self.lock(OpenOptions::new().read(true).write(true), doing)? else {
+        let _alone = self.lock()?;
+        let Some(mut file) = self.open(OpenOptions::new().read(true).write(true), doing)? else {
             return Ok(0);
         };
         let content = self.read(&mut file, doing)?;
@@ -185,37 +190,50 @@ impl HostsDeny {
         Err(HostsDenyError::NotALine { line: line.to_owned(), why })
     }
 
-    /// Opens the file and waits for its lock; `None` if it doesn't exist.
-    fn lock(&self, options: &OpenOptions, doing: &'static str) -> Result<Option<File>, HostsDenyError> {
-        let failed = |error| self.failed(doing, error);
+    /// Opens the file; `None` if it doesn't exist. Called under the lock.
+    fn open(&self, options: &OpenOptions, doing: &'static str) -> Result<Option<File>, HostsDenyError> {
         // A named pipe in the place of the file must not hang us when it is opened.
         let mut options = options.clone();
         options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let file = match options.open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| self.failed(doing, error))?,
+        };
+        if !file.metadata().map_err(|error| self.failed(doing, error))?.is_file() {
+            return Err(HostsDenyError::NotAFile { path: self.path.clone() });
+        }
+        Ok(Some(file))
+    }
+
+    /// Waits until nobody else of us changes the file; he may again when the returned value is gone.
+    fn lock(&self) -> Result<File, HostsDenyError> {
+        let failed =
+            |source| HostsDenyError::Failed { doing: "cannot lock", path: self.lock.clone(), source };
+        if let Some(directory) = self.lock.parent().filter(|own| !own.as_os_str().is_empty()) {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
+        }
         let deadline = Instant::now() + LOCKED_FOR;
         loop {
-            let file = match options.open(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                opened => opened.map_err(failed)?,
-            };
-            let opened = file.metadata().map_err(failed)?;
-            if !opened.is_file() {
-                return Err(HostsDenyError::NotAFile { path: self.path.clone() });
-            }
-            while let Err(error) = file.try_lock() {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+            let lock = options.open(&self.lock).map_err(failed)?;
+            let opened = lock.metadata().map_err(failed)?;
+            while let Err(error) = lock.try_lock() {
                 match error {
                     fs::TryLockError::Error(error) => return Err(failed(error)),
                     fs::TryLockError::WouldBlock if Instant::now() >= deadline => {
-                        return Err(HostsDenyError::Locked { path: self.path.clone(), after: LOCKED_FOR });
+                        return Err(HostsDenyError::Locked { path: self.lock.clone(), after: LOCKED_FOR });
                     }
                     fs::TryLockError::WouldBlock => std::thread::sleep(LOCK_PAUSE),
                 }
             }
-            // Whoever had the lock before may have put another file in its place.
-            match fs::metadata(&self.path) {
-                Ok(now) if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) => return Ok(Some(file)),
+            // Who cleans up below /run may have taken the file away meanwhile, and the next one has made another.
+            match fs::metadata(&self.lock) {
+                Ok(now) if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) => return Ok(lock),
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 _ if Instant::now() >= deadline => {
-                    return Err(HostsDenyError::Locked { path: self.path.clone(), after: LOCKED_FOR });
+                    return Err(HostsDenyError::Locked { path: self.lock.clone(), after: LOCKED_FOR });
                 }
                 _ => {}
             }

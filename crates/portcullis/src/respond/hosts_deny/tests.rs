@@ -8,12 +8,19 @@ use testbed::{Namespace, has};
 
 use super::*;
 
+/// The file at `path`, with a lock that nobody else knows but who asks for the same path.
+fn at(path: PathBuf) -> HostsDeny {
+    let mut lock = path.clone().into_os_string();
+    lock.push(".lock");
+    HostsDeny::new(path, lock.into())
+}
+
 /// A file with this content in a directory of its own.
 fn file(content: &str) -> (tempfile::TempDir, HostsDeny) {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("hosts.deny");
     fs::write(&path, content).unwrap();
-    (place, HostsDeny::new(path))
+    (place, at(path))
 }
 
 fn content(file: &HostsDeny) -> String {
@@ -84,7 +91,7 @@ fn a_line_is_put_in_once_and_behind_whole_lines() {
 #[test]
 fn a_missing_file_is_made_for_everybody_to_read() {
     let place = tempfile::tempdir().unwrap();
-    let file = HostsDeny::new(place.path().join("hosts.deny"));
+    let file = at(place.path().join("hosts.deny"));
     assert_eq!(file.remove("ALL: 10.0.0.1").unwrap(), 0);
     assert!(!file.path().exists());
     file.append("ALL: 10.0.0.1").unwrap();
@@ -155,7 +162,7 @@ fn mode_link_and_attributes_are_kept() {
         rustix::fs::setxattr(file.path(), "user.label", b"etc_t", rustix::fs::XattrFlags::empty()).is_ok();
     let link = place.path().join("link");
     symlink("hosts.deny", &link).unwrap();
-    let linked = HostsDeny::new(link.clone());
+    let linked = HostsDeny::new(link.clone(), place.path().join("etc.lock"));
     linked.append("ALL: 10.0.0.3").unwrap();
     assert_eq!(linked.remove_host(address("10.0.0.2")).unwrap(), 1);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -171,7 +178,8 @@ fn mode_link_and_attributes_are_kept() {
         assert_eq!(&value[..length], b"etc_t");
     }
     let names: Vec<_> = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 2, "{names:?}");
+    // Nothing beside them but the lock.
+    assert_eq!(names.len(), 3, "{names:?}");
 }
 
 #[test]
@@ -179,7 +187,7 @@ fn a_link_that_leads_nowhere_yet_is_followed() {
     let place = tempfile::tempdir().unwrap();
     let link = place.path().join("hosts.deny");
     symlink("elsewhere", &link).unwrap();
-    HostsDeny::new(link).append("ALL: 10.0.0.1").unwrap();
+    at(link).append("ALL: 10.0.0.1").unwrap();
     assert_eq!(fs::read_to_string(place.path().join("elsewhere")).unwrap(), "ALL: 10.0.0.1\n");
 }
 
@@ -215,10 +223,10 @@ fn what_is_no_file_is_refused_and_hangs_nobody() {
     )
     .unwrap();
     for path in [pipe, "/dev/null".into()] {
-        let error = HostsDeny::new(path).append("ALL: 10.0.0.1").unwrap_err();
+        let error = at(path).append("ALL: 10.0.0.1").unwrap_err();
         assert!(matches!(error, HostsDenyError::NotAFile { .. }), "{error}");
     }
-    let missing = HostsDeny::new(place.path().join("no/hosts.deny"));
+    let missing = HostsDeny::new(place.path().join("no/hosts.deny"), place.path().join("lock"));
     let error = missing.append("ALL: 10.0.0.1").unwrap_err().to_string();
     assert!(error.ends_with("make its directory"), "{error}");
 }
@@ -226,12 +234,28 @@ fn what_is_no_file_is_refused_and_hangs_nobody() {
 #[test]
 fn a_lock_that_is_never_given_back_is_said() {
     let (_place, file) = file("");
-    let held = File::open(file.path()).unwrap();
+    let held = File::create(&file.lock).unwrap();
     held.lock().unwrap();
     let error = file.append("ALL: 10.0.0.1").unwrap_err();
     assert!(error.to_string().contains("another process has held its lock for 5 s"), "{error}");
     held.unlock().unwrap();
     file.append("ALL: 10.0.0.1").unwrap();
+}
+
+/// Who may read a file may lock it, and everybody may read hosts.deny.
+#[test]
+fn a_strangers_lock_holds_up_nobody() {
+    let (place, _) = file("");
+    let path = place.path().join("hosts.deny");
+    let ours = HostsDeny::new(path.clone(), place.path().join("run/hosts.deny.lock"));
+    let held = File::open(&path).unwrap();
+    held.lock().unwrap();
+    let begun = Instant::now();
+    ours.append("ALL: 10.0.0.1").unwrap();
+    assert_eq!(ours.remove("ALL: 10.0.0.1").unwrap(), 1);
+    assert!(begun.elapsed() < LOCKED_FOR);
+    let mode = fs::metadata(&ours.lock).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "nobody but root can open it, and so nobody can lock it");
 }
 
 #[test]
@@ -271,7 +295,7 @@ const WORK_ON: &str = "PORTCULLIS_TEST_HOSTS_DENY";
 #[test]
 fn killed_at_any_moment_it_costs_no_line() {
     if let Ok(path) = std::env::var(WORK_ON) {
-        let file = HostsDeny::new(path.into());
+        let file = at(path.into());
         // It is killed long before; but if the test fails it must not go on for ever.
         let end = Instant::now() + WITHIN;
         for number in (0..).take_while(|_| Instant::now() < end) {
@@ -404,7 +428,7 @@ fn a_full_disk_costs_no_line() {
     // A page is what tmpfs deals in: the file fills the last one of its file system up to two bytes.
     namespace.run(&["mount", "-t", "tmpfs", "-o", "size=8k", "full", "/var/tmp"]);
     namespace.enter(|| {
-        let file = HostsDeny::new("/var/tmp/hosts.deny".into());
+        let file = HostsDeny::new("/var/tmp/hosts.deny".into(), "/run/hosts.deny.lock".into());
         let mut full = "ALL: 10.0.0.1\nALL: 10.0.0.2\n".to_owned();
         full.push_str(&"#".repeat(8192 - full.len() - 6));
         fs::write(file.path(), &full).unwrap();

@@ -326,11 +326,6 @@ fn the_lines_of_a_start_are_those_of_the_originals() {
         "adminalert: Advanced Stealth scan detection mode activated. Ignored UDP port: 520"
     );
     assert_eq!(two_listening(Protocol::Tcp, 7), "Listen on AF_INET6: TCP port: 7");
-    // cases: 2.x raw, nmap -sS.
-    assert_eq!(
-        two_service(ip("10.77.0.1"), 143),
-        "Ignoring packet from 10.77.0.1 to destination port 143, a service is running"
-    );
     assert_eq!(
         two_ignored(ip("10.77.0.1"), "/etc/portsentry/portsentry.ignore"),
         "Host: 10.77.0.1 found in ignore file /etc/portsentry/portsentry.ignore, aborting actions"
