@@ -44,6 +44,8 @@ pub struct Journal {
     writers: Vec<Written>,
     /// The transports whose ports are opened.
     opened: Vec<Protocol>,
+    /// Whom somebody has taken out of a blocked file just now, and who is to be let in for that.
+    taken_out: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl Journal {
         };
         let writers = modes.into_iter().map(open).collect::<io::Result<Vec<Written>>>()?;
         let opened = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|own| persona.opens(*own)).collect();
-        Ok(Journal { writers, opened })
+        Ok(Journal { writers, opened, taken_out: BTreeSet::new() })
     }
 
     /// Who stood in the blocked files at the start and may be taken for blocked: not whom a run that only tells has
@@ -87,12 +89,30 @@ impl Journal {
         all
     }
 
-    /// The bans of these ended while nobody ran: the blocked files name them no longer.
-    pub fn let_in(&mut self, ended: BTreeSet<IpAddr>, now: Now) {
+    /// Whether a blocked file named this host when it was read last.
+    #[must_use]
+    pub fn is_listed(&self, source: IpAddr) -> bool {
+        self.writers.iter().any(|own| own.listed.contains(&source))
+    }
+
+    fn say_of_let_in(&mut self, source: IpAddr, why: &str, now: Now) {
+        if let Some(own) = self.writers.first_mut() {
+            let text = words::let_in(own.mode.map_or(Voice::Two, Voice::One), source, why);
+            // As many as there are bans may end at once.
+            own.writer.say_of_stranger(&text, now);
+        }
+    }
+
+    /// The bans of these ended while nobody ran, or while their responses did, which is `why`: the blocked files name
+    /// them no longer.
+    pub fn let_in(&mut self, ended: BTreeSet<IpAddr>, why: &str, now: Now) {
         let named = |own: &Written| own.listed.intersection(&ended).copied().collect::<BTreeSet<IpAddr>>();
         let named: BTreeSet<IpAddr> = self.writers.iter().flat_map(named).collect();
         if !named.is_empty() {
             self.forget(&named, now);
+        }
+        for source in named {
+            self.say_of_let_in(source, why, now);
         }
     }
 
@@ -101,7 +121,17 @@ impl Journal {
         match &event.told {
             Told::Seen(What::Probe { contact, fate }) => self.attack(event.time, contact, *fate, now),
             Told::Seen(What::Unban { prefix, why, .. }) if *why != Ending::GivenUp => {
-                self.forget(&BTreeSet::from([prefix.address()]), now);
+                let source = prefix.address();
+                self.forget(&BTreeSet::from([source]), now);
+                let is_taken_out = self.taken_out.remove(&source);
+                let why = match why {
+                    // Another ban, longer or wider, keeps him out.
+                    Ending::Replaced => return,
+                    Ending::Operator if is_taken_out => "taken out of the blocked file",
+                    Ending::Expired => "its time is over",
+                    why => why.words(),
+                };
+                self.say_of_let_in(source, why, now);
             }
             // A response's own step has told it.
             Told::Seen(What::Fault(Fault::NotEnforced { answer, .. })) if answer.is_empty() => {}
@@ -238,6 +268,9 @@ impl Journal {
                 taken_out.extend(own.listed.difference(&listed).copied());
                 own.listed = listed;
             }
+        }
+        if !taken_out.is_empty() {
+            self.taken_out = taken_out.iter().copied().collect();
         }
         taken_out
     }

@@ -49,6 +49,10 @@ fn rules(victim: &Victim) -> String {
     listing(victim, &["iptables", "-S", "INPUT"])
 }
 
+fn let_in(victim: &Victim) -> Vec<String> {
+    victim.syslog().into_iter().filter(|line| line.contains("is let in again")).collect()
+}
+
 fn unban(victim: &Victim) -> Output {
     let mut command = victim.lab.victim.command(env!("CARGO_BIN_EXE_portcullis"));
     command.args(["unban", "--instance", "ps-stcp"]).arg(SCANNER.to_string()).output().unwrap()
@@ -65,6 +69,8 @@ fn where_no_command_shuts_out_our_own_set_does() {
         assert_eq!(rules(&victim), "-P INPUT ACCEPT\n", "{rest}");
         assert!(victim.syslog().iter().any(|line| line.contains("has been blocked via nftables set")));
         assert_eq!(unban(&victim).status.code(), Some(0), "{rest}");
+        let told = "<29>adminalert: Host: 10.77.0.31/10.77.0.31 is let in again (by hand)";
+        wait_until(SOON, "the line about it", || (let_in(&victim) == [told]).then_some(()));
         assert!(!is_in_set(&victim) && !is_called_blocked(&victim), "{rest}");
     }
 }
@@ -152,6 +158,11 @@ fn who_is_taken_out_of_the_blocked_file_is_let_in() {
     victim.write(&format!("{STATE}/portsentry.blocked.stcp"), "");
     wait_until(SOON, "his release", || {
         (!is_in_set(&victim) && victim.read("/etc/hosts.deny").is_empty()).then_some(())
+    });
+    wait_until(SOON, "the line about it", || {
+        let told =
+            "<29>adminalert: Host: 10.77.0.31/10.77.0.31 is let in again (taken out of the blocked file)";
+        (let_in(&victim) == [told]).then_some(())
     });
     scan(&victim, 79);
     wait_until(SOON, "the second block", || (is_called_blocked(&victim) && is_in_set(&victim)).then_some(()));

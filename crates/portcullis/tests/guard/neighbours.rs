@@ -118,7 +118,7 @@ enum Section {
 }
 
 /// Lines of syslog, whether fail2ban bans the host, and where logcheck reports it.
-const SYSLOG: [(&str, bool, Section); 29] = {
+const SYSLOG: [(&str, bool, Section); 31] = {
     use Section::{Alert, Event, Nowhere};
     [
         ("adminalert: PortSentry 1.2 is starting.", false, Nowhere),
@@ -132,6 +132,9 @@ const SYSLOG: [(&str, bool, Section); 29] = {
         ("adminalert: The configuration has been read again and holds from now on.", false, Nowhere),
         ("securityalert: PortSentry is shutting down", false, Nowhere),
         ("adminalert: PortSentry is shutting down", false, Nowhere),
+        // An operator's own doing, or what he has asked for.
+        ("adminalert: Host: 192.0.2.1/192.0.2.1 is let in again (its time is over)", false, Nowhere),
+        ("Host: 2001:db8::1/2001:db8::1 is let in again (by hand)", false, Nowhere),
         ("adminalert: ERROR: could not bind TCP socket: 143. Attempting to continue", false, Event),
         ("securityalert: ERROR: There was an error trying to block host 192.0.2.1", false, Event),
         // That a service has come to a trap's port, or has left one, is no fault, but nobody should miss it.
@@ -521,7 +524,7 @@ fn logcheck_sorts_what_a_run_of_the_old_options_has_written() {
     logcheck_over_a_run(
         &["-stcp", "-sudp"],
         "attackalert: TCP SYN/Normal scan from host: 10.77.0.1/10.77.0.1 to TCP port: ",
-        &["adminalert: ERROR: KILL_RUN_CMD for host 10.77.0.1", "ended with status 3: no 10.77.0.1"],
+        &["run command (system fail) 10.77.0.1: KILL_RUN_CMD: ", "ended with status 3: no 10.77.0.1"],
         "adminalert: PortSentry is shutting down",
     );
 }
@@ -531,7 +534,7 @@ fn logcheck_sorts_what_a_run_of_the_new_options_has_written() {
     logcheck_over_a_run(
         &["--stealth", "-l", "syslog"],
         "Scan from: [10.77.0.1] (10.77.0.1) protocol: [TCP] port: [",
-        &["KILL_RUN_CMD for host 10.77.0.1", "ended with status 3: no 10.77.0.1"],
+        &["run command (system fail) 10.77.0.1: KILL_RUN_CMD: ", "ended with status 3: no 10.77.0.1"],
         "Portsentry is shutting down",
     );
 }

@@ -186,7 +186,7 @@ pub fn not_blocked(voice: Voice, host: Host<'_>) -> String {
     }
 }
 
-/// What a step did; a failed one takes two lines or three, the last of which is ours and says why.
+/// What a step did. Behind the words of PortSentry a failed one says why; only for hosts.deny it had two lines.
 #[must_use]
 pub fn step(address: IpAddr, done: &StepDone) -> Vec<String> {
     let text = printable(&done.text);
@@ -210,19 +210,27 @@ pub fn step(address: IpAddr, done: &StepDone) -> Vec<String> {
     match done.step {
         Step::HostsDeny => vec![
             "adminalert: cannot open hosts.deny file: /etc/hosts.deny for blocking.".to_owned(),
-            format!("securityalert: ERROR: There was an error trying to block host {address}"),
-            format!("adminalert: ERROR: KILL_HOSTS_DENY for host {address}, \"{text}\": {why}"),
+            format!(
+                "securityalert: ERROR: There was an error trying to block host {address}: KILL_HOSTS_DENY, \"{text}\": \
+                 {why}"
+            ),
         ],
-        Step::Route => vec![
-            format!("adminalert: ERROR: There was an error trying to block host (system fail) {address}"),
-            format!("adminalert: ERROR: KILL_ROUTE for host {address}, \"{text}\": {why}"),
-        ],
-        Step::Command => vec![
-            format!("adminalert: ERROR: There was an error trying to run command (system fail) {address}"),
-            format!("adminalert: ERROR: KILL_RUN_CMD for host {address}, \"{text}\": {why}"),
-        ],
+        // Why says which command it was.
+        Step::Route => vec![format!(
+            "adminalert: ERROR: There was an error trying to block host (system fail) {address}: KILL_ROUTE: {why}"
+        )],
+        Step::Command => vec![format!(
+            "adminalert: ERROR: There was an error trying to run command (system fail) {address}: KILL_RUN_CMD: {why}"
+        )],
         Step::Set => vec![format!("adminalert: ERROR: nftables set \"{text}\" for host {address}: {why}")],
     }
+}
+
+/// Ours: a block has ended, and why.
+#[must_use]
+pub fn let_in(voice: Voice, address: IpAddr, why: &str) -> String {
+    let word = if voice == Voice::Two { "" } else { "adminalert: " };
+    format!("{word}Host: {address}/{address} is let in again ({why})")
 }
 
 /// Ours: why a host could not be blocked, where the steps have not said it.

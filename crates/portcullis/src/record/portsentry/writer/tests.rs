@@ -160,7 +160,7 @@ fn a_host_that_could_not_be_blocked_stands_in_no_file() {
     writer.settled(source(), Protocol::Tcp, 111, Settled::Failed { why: String::new() }, at(0));
     writer.attack(seen(1, AttackFate::AlreadyBlocked, at(1)), at(1));
     let lines = place.lines(&mut writer, at(1));
-    assert!(lines.iter().any(|line| line.ends_with("\"false\": exit status 1")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.ends_with("10.77.0.1: KILL_ROUTE: exit status 1")), "{lines:?}");
     assert!(lines.iter().any(|line| line.ends_with("ERROR: Could not block host 10.77.0.1/10.77.0.1 !!")));
     assert!(!lines.iter().any(|line| line.contains("already blocked")), "{lines:?}");
     assert_eq!((place.file("blocked").as_str(), place.file("history").as_str()), ("", ""));
