@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ use crate::respond::undo;
 
 /// Sources whose commands run at the same time.
 const AT_ONCE: usize = 8;
+
+/// A command that tells somebody and ends within this time is told with the blocks before it, as PortSentry told them. If
+/// it takes longer the blocks are told alone, and the source is called blocked.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A response that failed so often is given up; the source's next event begins anew, but not before [`REST`].
 const TRIES: u32 = 5;
@@ -61,13 +66,20 @@ pub enum Done {
 /// How a source's block stands after a try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Everything is done, or (with a reason) as much as will ever be, and it is shut out.
-    InForce(Option<String>),
+    /// It is shut out.
+    InForce {
+        /// Whether this is the first that is heard of it: not if somebody had emptied our set, the machine was
+        /// started anew, or the command behind the block has ended after the block was told.
+        is_news: bool,
+        /// Not everything has worked, and it is not tried again by itself; how to mend it.
+        mend: Option<String>,
+    },
     /// Something failed, as its step says; the ledger asks again.
-    Again,
-    /// It was in force before and is so again: somebody had emptied our set, and that is no news of this source.
-    Restored,
-    /// Nothing shuts it out, and that is not tried again by itself.
+    Again {
+        /// Whether the source is shut out all the same, which nobody has been told yet.
+        is_shut_out: bool,
+    },
+    /// Nothing shuts it out, and that is not tried again by itself. Why, where no step has said it.
     GivenUp(String),
 }
 
@@ -82,7 +94,7 @@ pub struct Errands {
     /// Changed since they were last taken for the store.
     unsaved: HashSet<Prefix>,
     failures: HashMap<Prefix, u32>,
-    /// In force since this run has told so; bounded by the bans, whose ends come here as errands.
+    /// Told to be in force, by this run or an earlier one; bounded by the bans, whose ends come here as errands.
     in_force: HashSet<Prefix>,
     given_up: HashMap<IpAddr, Mono>,
     given_up_in_order: VecDeque<IpAddr>,
@@ -94,6 +106,9 @@ pub struct Errands {
     /// Of these, the ones that wait no longer; and what the start finds to undo.
     ready: VecDeque<Errand>,
     running: JoinSet<Finished>,
+    /// From those that are under way: the blocks stand, and the command behind them takes its time.
+    standing_to: mpsc::Sender<Finished>,
+    standing: mpsc::Receiver<Finished>,
 }
 
 enum Finished {
@@ -113,6 +128,8 @@ impl Errands {
         effects: HashMap<Prefix, Effects>,
         queue: mpsc::Receiver<Errand>,
     ) -> Errands {
+        // Each says it once at most.
+        let (standing_to, standing) = mpsc::channel(AT_ONCE);
         Errands {
             responses,
             hosts_deny: Arc::new(hosts_deny),
@@ -130,7 +147,14 @@ impl Errands {
             after: VecDeque::new(),
             ready: VecDeque::new(),
             running: JoinSet::new(),
+            standing_to,
+            standing,
         }
+    }
+
+    /// These are in force since an earlier run, which has told so: that they are put back is no news.
+    pub fn are_told(&mut self, before: impl IntoIterator<Item = Prefix>) {
+        self.in_force.extend(before);
     }
 
     /// Takes back what was done about these: their bans ended while nobody ran who could have.
@@ -155,6 +179,9 @@ impl Errands {
                 }
             }
             tokio::select! {
+                // What stands before what has ended: the same source's lines come in that order.
+                biased;
+                Some(standing) = self.standing.recv() => return self.note(standing),
                 Some(errand) = self.queue.recv(), if self.running.len() < AT_ONCE => {
                     if let Some(done) = self.begin(errand) {
                         return done;
@@ -240,21 +267,67 @@ impl Errands {
                 }
                 let effects = self.effects.get(&prefix).cloned().unwrap_or_default();
                 let responses = self.responses.about(protocol, prefix.address(), port);
+                let asked = responses.clone();
                 // It holds since before the first try, which has told so.
                 let is_told = |own: &Response| *own == Response::Set && self.failures.contains_key(&prefix);
                 let is_left = |own: &Response| !own.is_done(&effects, &self.boot) && !is_told(own);
                 let left = responses.into_iter().filter(is_left).collect();
                 let (hosts_deny, limits) = (Arc::clone(&self.hosts_deny), self.limits);
                 let (set, boot) = (self.set.clone(), self.boot.clone());
+                // Of one that has been told nobody is told again.
+                let standing = (!self.in_force.contains(&prefix)).then(|| self.standing_to.clone());
                 self.running.spawn(async move {
                     let mut effects = effects;
-                    let steps = respond(left, &mut effects, &boot, &set, &hosts_deny, &limits).await;
+                    let (blocks, command) = before_the_last_command(left);
+                    let mut steps = respond(blocks, &mut effects, &boot, &set, &hosts_deny, &limits).await;
+                    let Some(command) = command else {
+                        return Finished::Responded { prefix, protocol, port, steps, effects };
+                    };
+                    let is_done = steps.iter().all(|own| own.result.is_ok());
+                    let stands = standing.filter(|_| is_done && is_shut_out(&asked, &effects, &boot));
+                    let before = effects.clone();
+                    let mut telling = pin!(async move {
+                        let told =
+                            respond(vec![command], &mut effects, &boot, &set, &hosts_deny, &limits).await;
+                        (told, effects)
+                    });
+                    let (told, effects) = match (stands, tokio::time::timeout(SOON, &mut telling).await) {
+                        (_, Ok(told)) => told,
+                        (None, Err(_)) => telling.await,
+                        (Some(stands), Err(_)) => {
+                            let steps = std::mem::take(&mut steps);
+                            let done = Finished::Responded { prefix, protocol, port, steps, effects: before };
+                            // Only a program that ends listens no more.
+                            drop(stands.send(done).await);
+                            telling.await
+                        }
+                    };
+                    steps.extend(told);
                     Finished::Responded { prefix, protocol, port, steps, effects }
                 });
             }
         }
         self.busy.insert(prefix);
         None
+    }
+
+    /// The blocks of an errand stand; it is not over yet.
+    fn note(&mut self, finished: Finished) -> Done {
+        match finished {
+            Finished::Undone { prefix, left } => Done::Undone { prefix, left },
+            Finished::Responded { prefix, protocol, port, steps, effects } => {
+                self.keep(prefix, effects);
+                let standing = Standing::InForce { is_news: self.in_force.insert(prefix), mend: None };
+                Done::Responded { prefix, protocol, port, steps, standing }
+            }
+        }
+    }
+
+    fn keep(&mut self, prefix: Prefix, effects: Effects) {
+        if !effects.is_nothing() {
+            self.effects.insert(prefix, effects);
+            self.unsaved.insert(prefix);
+        }
     }
 
     fn end(&mut self, finished: Finished) -> Done {
@@ -268,10 +341,7 @@ impl Errands {
         match finished {
             Finished::Undone { prefix, left } => Done::Undone { prefix, left },
             Finished::Responded { prefix, protocol, port, steps, effects } => {
-                if !effects.is_nothing() {
-                    self.effects.insert(prefix, effects);
-                    self.unsaved.insert(prefix);
-                }
+                self.keep(prefix, effects);
                 let standing = self.standing(prefix, protocol, &steps);
                 Done::Responded { prefix, protocol, port, steps, standing }
             }
@@ -279,27 +349,31 @@ impl Errands {
     }
 
     fn standing(&mut self, prefix: Prefix, protocol: Protocol, steps: &[StepDone]) -> Standing {
-        let failed = steps.iter().find_map(|step| step.result.as_ref().err());
-        let Some(why) = failed.cloned() else {
+        let Some(failed) = steps.iter().find(|step| step.result.is_err()) else {
             self.failures.remove(&prefix);
-            let is_news = self.in_force.insert(prefix) || steps.iter().any(|own| own.step != Step::Set);
-            return if is_news { Standing::InForce(None) } else { Standing::Restored };
+            let is_news = self.in_force.insert(prefix);
+            return Standing::InForce { is_news, mend: None };
         };
+        let effects = self.effects.get(&prefix).cloned().unwrap_or_default();
+        let done = self.responses.about(protocol, prefix.address(), 0);
+        let is_shut_out = is_shut_out(&done, &effects, &self.boot);
         let failures = self.failures.entry(prefix).or_default();
         *failures += 1;
         if *failures < TRIES {
-            return Standing::Again;
+            // A command that only tells somebody is no part of the block.
+            let only_tells = failed.step == Step::Command;
+            return Standing::Again {
+                is_shut_out: only_tells && is_shut_out && self.in_force.insert(prefix),
+            };
         }
         self.failures.remove(&prefix);
-        let effects = self.effects.get(&prefix).cloned().unwrap_or_default();
-        let done = self.responses.about(protocol, prefix.address(), 0);
-        if is_shut_out(&done, &effects, &self.boot) {
-            self.in_force.insert(prefix);
-            return Standing::InForce(Some(why));
+        if is_shut_out {
+            let is_news = self.in_force.insert(prefix);
+            return Standing::InForce { is_news, mend: Some(by_hand(failed)) };
         }
         self.rest(prefix.address());
         self.in_force.remove(&prefix);
-        Standing::GivenUp(why)
+        Standing::GivenUp(String::new())
     }
 
     fn rests(&mut self, address: IpAddr) -> bool {
@@ -316,6 +390,29 @@ impl Errands {
         {
             self.given_up.remove(&first);
         }
+    }
+}
+
+/// What a person does about a step that goes on failing.
+fn by_hand(failed: &StepDone) -> String {
+    match failed.step {
+        Step::Route | Step::Command => {
+            format!("run it by hand as root: sh -c '{}'", failed.text.replace('\'', r"'\''"))
+        }
+        Step::HostsDeny | Step::Set => "its line of the last try says how".to_owned(),
+    }
+}
+
+/// The blocks, and the command behind them that tells somebody. One that is to run first belongs to the blocks, which
+/// wait for it.
+fn before_the_last_command(mut left: Vec<Response>) -> (Vec<Response>, Option<Response>) {
+    match left.pop() {
+        Some(command) if !command.is_block() => (left, Some(command)),
+        Some(block) => {
+            left.push(block);
+            (left, None)
+        }
+        None => (left, None),
     }
 }
 

@@ -246,9 +246,12 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         }
         persona.end_what_a_reboot_undid(&mut stored);
         let ended = persona.ended(&stored, since);
-        journal.let_in(ended.iter().map(Prefix::address).collect(), since);
+        let of_ended = ended.iter().map(Prefix::address).collect();
+        journal.let_in(of_ended, "its ban ended while nobody ran", since);
         if let Some(errands) = &mut errands {
             errands.undo_of(&ended);
+            let is_listed = |prefix: &Prefix| journal.is_listed(prefix.address());
+            errands.are_told(stored.bans.iter().map(|(ban, _)| ban.prefix).filter(is_listed));
         }
     }
     let bans = restore(&mut engine, &mut kernel, &plan, &stored, &before, mode, &mut faults);

@@ -76,6 +76,43 @@ fn a_command_that_hangs_is_ended_and_holds_up_nobody_else() {
     assert_eq!(scene.times("ended 10.77.0.31"), 0);
 }
 
+/// The block stands; that somebody is told of it takes its time.
+#[test]
+fn a_command_that_tells_of_a_block_holds_up_nothing_that_is_said_of_it() {
+    let slow = "BLOCK_TCP=\"1\"\nKILL_ROUTE=\"echo route $TARGET$ >> /run/kill.log\"\n\
+                KILL_RUN_CMD=\"until [ -e /run/go ]; do sleep 0.1; done; echo told $TARGET$ >> /run/kill.log; \
+                [ $TARGET$ = 10.77.0.31 ]\"\n";
+    let Some(scene) = Scene::new(slow) else { return };
+    let _daemon = scene.victim.start(Program::Ours, "-stcp");
+    scene.probe(FIRST, 111);
+    scene.probe(SECOND, 111);
+    for source in [FIRST, SECOND] {
+        wait_until(SOON, "the blocked file", || scene.is_called_blocked(source).then_some(()));
+        assert!(scene.says(&[&format!("Host {source} has been blocked via dropped route")]));
+    }
+    assert!(!scene.says(&["External command run"]), "it still waits");
+    scene.victim.write("/run/go", "");
+    scene.wait_for_line(SOON, &["External command run for host: 10.77.0.31"]);
+    scene.wait_for_line(
+        LATE,
+        &["10.77.0.32 is shut out, but not every response worked", "root: sh -c 'until ["],
+    );
+    for source in [FIRST, SECOND] {
+        let named = format!("/{source} ");
+        let files = [format!("{STATE}/portsentry.history"), format!("{STATE}/portsentry.blocked.stcp")];
+        for file in files {
+            let text = scene.victim.read(&file);
+            assert_eq!(text.lines().filter(|line| line.contains(&named)).count(), 1, "{file}: {text}");
+        }
+        assert_eq!(scene.times(&format!("route {source}")), 1);
+    }
+    let lines = scene.victim.syslog();
+    let tries =
+        |line: &&String| line.contains("trying to run command (system fail) 10.77.0.32: KILL_RUN_CMD: ");
+    assert_eq!(lines.iter().filter(tries).count(), 5, "one line a try: {lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("10.77.0.32") && line.contains("ERROR")).count(), 6);
+}
+
 #[test]
 fn a_command_that_fails_is_tried_again_and_never_called_done() {
     let fail = "BLOCK_TCP=\"1\"\nKILL_ROUTE=\"echo try $TARGET$ >> /run/kill.log; exit 3\"\n\

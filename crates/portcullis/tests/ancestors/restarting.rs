@@ -280,3 +280,26 @@ fn whom_an_older_portsentry_has_blocked_is_left_to_it() {
     let told = victim.syslog();
     assert!(!told.iter().any(|line| line.contains("Host 10.77.0.31 has been blocked")), "{told:#?}");
 }
+
+/// After a reboot our set is empty; that we fill it again is no news of the hosts in it.
+#[test]
+fn a_reboot_repeats_no_line_of_whom_our_set_shuts_out() {
+    let Some(victim) = Victim::new() else { return };
+    victim.write(CONFIGURATION, &watching("111", "BLOCK_TCP=\"1\"\nKILL_HOSTS_DENY=\"ALL: $TARGET$\"\n"));
+    let (first, second) = (Ipv4Addr::new(10, 77, 0, 31), Ipv4Addr::new(10, 77, 0, 32));
+    let forge = Forge::new(&victim.lab.attacker);
+    let probe = |from| forge.tcp(SocketAddrV4::new(from, 40000), SocketAddrV4::new(VICTIM, 111), SYN);
+    let history = || victim.read(&format!("{STATE}/portsentry.history"));
+    let mut daemon = victim.start(Program::Ours, "-stcp");
+    probe(first);
+    wait_until(SOON, "the first block", || (history().lines().count() == 1).then_some(()));
+    daemon.stop();
+    victim.lab.victim.run(&["nft", "flush", "ruleset"]);
+    let _daemon = victim.start(Program::Ours, "-stcp");
+    wait_until(SOON, "the set", || in_sets_of(&victim, "stcp").contains(&first).then_some(()));
+    probe(second);
+    wait_until(SOON, "the second block", || history().contains("/10.77.0.32 ").then_some(()));
+    assert_eq!(history().lines().count(), 2, "{}", history());
+    let told = victim.syslog().into_iter().filter(|line| line.contains("Host 10.77.0.31 has been blocked"));
+    assert_eq!(told.count(), 2, "in hosts.deny, and by the set, each once");
+}

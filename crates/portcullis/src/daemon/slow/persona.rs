@@ -14,10 +14,10 @@ use crate::control::{Answer, Outcome};
 use crate::daemon::errands::{Done, Errands, Standing};
 use crate::daemon::guard::Order;
 use crate::daemon::persona::Persona;
-use crate::record::portsentry::Settled;
+use crate::record::portsentry::{Settled, Step};
 
-/// How long an operator waits for what a persona has done to be undone.
-const UNDOING: Duration = Duration::from_secs(20);
+/// How long an operator waits for what a persona has done to be undone: shorter than his socket waits for an answer.
+const UNDOING: Duration = Duration::from_secs(15);
 
 /// In a flood what responses have done is given to the store so often: each time is a wait for the disk.
 const SAVED_EVERY: Duration = Duration::from_millis(100);
@@ -80,33 +80,37 @@ impl Slow {
             Done::Responded { prefix, protocol, port, steps, standing } => {
                 let source = prefix.address();
                 let now = clock::now();
-                if standing == Standing::Restored {
-                    return self.give(Order::Answered(prefix, Ok(())));
-                }
                 // What is told is in the store: killed behind it, we would do it once more, and undo it only once.
                 let is_due = self.effects_saved.is_none_or(|at| at.elapsed() >= SAVED_EVERY);
                 if is_due && self.errands.as_ref().is_some_and(Errands::is_dirty) {
                     self.save_all(&[], 0);
                     self.effects_saved = Some(Instant::now());
                 }
-                for step in steps {
+                // Somebody has emptied our set, and we have filled it again.
+                let is_known = matches!(standing, Standing::InForce { is_news: false, .. });
+                for step in steps.into_iter().filter(|own| !(is_known && own.step == Step::Set)) {
                     if let Some(journal) = self.output.journal() {
                         journal.step(protocol, source, step, now);
                     }
                 }
                 match standing {
                     // Its steps have told why, and our set may hold all the same.
-                    Standing::Again => self.give(Order::Answered(prefix, Err(String::new()))),
-                    Standing::InForce(remark) => {
+                    Standing::Again { is_shut_out } => {
+                        if is_shut_out {
+                            self.settled(source, protocol, port, Settled::Blocked);
+                        }
+                        self.give(Order::Answered(prefix, Err(String::new())));
+                    }
+                    // One of two answers; a ban that has ended meanwhile is let in by each.
+                    Standing::InForce { is_news, mend, .. } => {
                         self.give(Order::Answered(prefix, Ok(())));
-                        self.settled(source, protocol, port, Settled::Blocked);
-                        if let Some(why) = remark {
-                            let why = format!("{source} is shut out, but not every response worked: {why}");
-                            self.fault(&why, "mend what it complains of");
+                        let settled = if is_news { Settled::Blocked } else { Settled::Restored };
+                        self.settled(source, protocol, port, settled);
+                        if let Some(mend) = mend {
+                            let why = format!("{source} is shut out, but not every response worked");
+                            self.fault(&why, &mend);
                         }
                     }
-                    // Was answered above.
-                    Standing::Restored => {}
                     Standing::GivenUp(why) => {
                         self.give(Order::GiveUp(prefix));
                         self.settled(source, protocol, port, Settled::Failed { why });
@@ -116,7 +120,8 @@ impl Slow {
             Done::Undone { prefix, left } => {
                 // Its responses may have ended behind its ban, and have named it blocked.
                 if let Some(journal) = self.output.journal() {
-                    journal.let_in(BTreeSet::from([prefix.address()]), clock::now());
+                    let why = "its ban ended before its responses did";
+                    journal.let_in(BTreeSet::from([prefix.address()]), why, clock::now());
                 }
                 self.undone(prefix, &left);
                 for left in left {

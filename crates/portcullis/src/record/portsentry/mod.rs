@@ -116,6 +116,8 @@ pub struct StepDone {
 pub enum Settled {
     /// It is blocked.
     Blocked,
+    /// It is blocked still, or again, and the files name it since then.
+    Restored,
     /// It is not; when it is tried again, the outcome is told again.
     Failed {
         /// Why, in one sentence; may be empty where the steps have said it.

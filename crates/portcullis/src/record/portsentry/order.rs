@@ -167,6 +167,11 @@ impl Order {
                 }
                 self.release(open, None);
             }
+            Settled::Restored => {
+                if let Some(open) = self.open.remove(&source) {
+                    self.release(open, None);
+                }
+            }
             Settled::Failed { why } => {
                 let mut open = self.open.remove(&source);
                 let name = open.as_ref().map_or(name, |open| &open.name).to_owned();
