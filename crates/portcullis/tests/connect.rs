@@ -104,6 +104,31 @@ fn thousands_of_ports_are_opened_and_each_contact_names_the_port_that_was_hit() 
     assert!(seen.iter().all(|contact| contact.target.protocol == Protocol::Udp && contact.interface > 0));
 }
 
+/// Connections that the last run has closed still stand in TIME_WAIT. 1.2 lost their ports, and called the others by
+/// wrong numbers (fault 17).
+#[test]
+fn closing_connections_of_the_last_run_cost_no_port_and_shift_no_number() {
+    let Some(lab) = Lab::direct() else { return };
+    lab.victim.sysctl("net.ipv4.tcp_max_tw_buckets", "4096");
+    let v4 = IpAddr::from(lab.victim4());
+    let numbers = [79, 111, 540];
+    let mut before = listen(&lab.victim, "79,111,540", "", None);
+    let clients = numbers.map(|port| connect(&lab.attacker, v4, port));
+    assert_eq!(contacts(&mut before, numbers.len(), Reply::Silent).len(), numbers.len());
+    drop(before);
+    drop(clients);
+    wait_until(SOON, "closing connections", || {
+        let listed = lab.victim.run(&["ss", "-Htan", "state", "time-wait"]).stdout;
+        (String::from_utf8_lossy(&listed).lines().count() == numbers.len()).then_some(())
+    });
+    let mut listener = listen(&lab.victim, "79,111,540", "", None);
+    assert_eq!(listener.unopened().count(), 0);
+    for port in numbers {
+        let _client = connect(&lab.attacker, v4, port);
+        assert_eq!(targets(&contacts(&mut listener, 1, Reply::Silent)), BTreeSet::from([(v4, port)]));
+    }
+}
+
 #[test]
 fn a_host_whose_ipv6_is_off_is_listened_on() {
     let Some(lab) = Lab::direct() else { return };

@@ -216,9 +216,9 @@ mod tests {
     use super::*;
     use crate::config::portsentry::{Dialect, PortsentryConfig};
 
-    #[test]
-    fn of_more_releases_than_there_is_room_for_only_the_rest_is_owed() {
-        let (queue, mut fetched) = mpsc::channel(2);
+    /// Hands with room for so many errands, and the other end of their queue.
+    fn hands(room: usize) -> (Hands, mpsc::Receiver<Errand>) {
+        let (queue, fetched) = mpsc::channel(room);
         let responses = Responses::of(&PortsentryConfig::empty(Dialect::One), "stcp", "sudp");
         let doors = DoorHands {
             kernel: Doors::default(),
@@ -226,8 +226,29 @@ mod tests {
             with_errands: BTreeSet::new(),
             queue: mpsc::channel(1).0,
         };
-        let mut hands =
-            Hands { kernel: None, errands: Some(Errands { responses, queue, refused: 0 }), doors };
+        (Hands { kernel: None, errands: Some(Errands { responses, queue, refused: 0 }), doors }, fetched)
+    }
+
+    #[test]
+    fn a_source_for_which_there_is_no_room_is_refused_counted_and_told_so() {
+        let (mut hands, mut fetched) = hands(1);
+        let respond = |last| {
+            let prefix = Prefix::single(IpAddr::from([192, 0, 2, last]));
+            Errand::Respond { prefix, protocol: Protocol::Tcp, port: 111 }
+        };
+        hands.hand_out(respond(1)).unwrap();
+        for again in 1..=2 {
+            let why = hands.hand_out(respond(2)).unwrap_err();
+            assert!(why.contains("100000 sources wait") && why.contains("tried again"), "{why}");
+            assert_eq!(hands.errands.as_ref().unwrap().refused, again);
+        }
+        assert_eq!(fetched.try_recv().unwrap(), respond(1));
+        hands.hand_out(respond(2)).unwrap();
+    }
+
+    #[test]
+    fn of_more_releases_than_there_is_room_for_only_the_rest_is_owed() {
+        let (mut hands, mut fetched) = hands(2);
         let all: Vec<Prefix> = (0..5).map(|last| Prefix::single(IpAddr::from([192, 0, 2, last]))).collect();
         let mut owed = &all[..];
         let mut undone = Vec::new();

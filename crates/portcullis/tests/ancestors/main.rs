@@ -14,6 +14,7 @@ mod ends_of_blocks;
 mod failing;
 mod load;
 mod names;
+mod no_events;
 mod observed;
 mod probes;
 mod restarting;

@@ -174,6 +174,8 @@ fn port_lists_are_read_as_plainly_meant() {
         ("TCP_PORTS=\"1,11,12,12\n346,20034\"", "1, 11-12, 12346, 20034", vec![(Repaired, 1, 12)]),
         ("TCP_PORTS=\"1 ,2\"", "1-2", vec![(Repaired, 1, 12)]),
         ("TCP_PORTS=\"\"", "absent", vec![(Repaired, 1, 1)]),
+        // A range without a beginning, which ran away in the connect mode of 2.x (fault 18).
+        ("TCP_PORTS=\"7,-65535\"", "7", vec![(LeftOut, 1, 14)]),
         ("TCP_PORTS=\"9-7,0\"", "7-9", vec![(Repaired, 1, 12), (LeftOut, 1, 16)]),
         ("ADVANCED_PORTS_TCP=\"1024\"", "absent", vec![(Note, 1, 1)]),
         ("TPC_PORTS=\"1\"", "absent", vec![(Fault, 1, 1)]),
