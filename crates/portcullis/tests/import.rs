@@ -52,6 +52,16 @@ fn a_file_that_is_there_is_never_written_over() {
 }
 
 #[test]
+fn a_directory_that_is_missing_is_named_with_what_makes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("old.conf"), OLD).unwrap();
+    let (code, _, error) = import(directory.path(), &["old.conf", "-o", "etc/new/new.toml"]);
+    assert!(code == 1 && error.contains("mkdir -p etc/new\n"), "{error}");
+    fs::create_dir_all(directory.path().join("etc/new")).unwrap();
+    assert_eq!(import(directory.path(), &["old.conf", "-o", "etc/new/new.toml"]).0, 0);
+}
+
+#[test]
 fn what_cannot_be_read_or_understood_ends_with_4() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("other.conf"), "listen 80\n").unwrap();

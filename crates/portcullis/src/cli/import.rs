@@ -196,11 +196,20 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
         file.sync_all()
     });
     written.map_err(|error| {
-        let path = path.display();
-        let message = if error.kind() == io::ErrorKind::AlreadyExists {
-            format!("{path} exists already, and nothing was written; move it away or name another file")
-        } else {
-            format!("cannot write {path}: {error}")
+        let shown = path.display();
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let message = match (error.kind(), directory) {
+            (io::ErrorKind::AlreadyExists, _) => {
+                format!("{shown} exists already, and nothing was written; move it away or name another file")
+            }
+            (io::ErrorKind::NotFound, Some(directory)) => {
+                let directory = directory.display();
+                format!(
+                    "cannot write {shown}: there is no directory {directory}\n  \
+                     make it and try again: mkdir -p {directory}"
+                )
+            }
+            _ => format!("cannot write {shown}: {error}"),
         };
         Failure { exit: Exit::Failed, message }
     })

@@ -112,7 +112,9 @@ pub fn import_portsentry(files: &[PathBuf]) -> Result<Import, Faults> {
         }
     }
     let named = old.reading.as_ref().and_then(|(_, reading)| reading.config.ignore_file.clone());
-    if let Some(path) = named.filter(|_| old.ignored.is_none()) {
+    if let Some(named) = named.filter(|_| old.ignored.is_none()) {
+        // Where there is a static part, the whole file is made from it at each start.
+        let path = portsentry::static_part(&named).unwrap_or(named);
         match toml::read_bytes(&path) {
             Ok(bytes) => old.add_ignore(&path, &bytes),
             Err(fault) => old.ignore_unreadable = Some(fault.message),
@@ -138,6 +140,8 @@ struct Old {
     reading: Option<(PathBuf, portsentry::Reading)>,
     modes: Option<Vec<StartMode>>,
     ignored: Option<(PathBuf, Vec<IgnoreEntry>)>,
+    /// Where the part of an ignore file begins that is made at each start, and how many entries it has.
+    made: Vec<(PathBuf, usize, usize)>,
     ignore_unreadable: Option<String>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -165,8 +169,14 @@ impl Old {
 
     fn add_ignore(&mut self, path: &Path, bytes: &[u8]) {
         let dialect = self.reading.as_ref().map_or(Dialect::One, |(_, reading)| reading.config.dialect);
-        let (entries, diagnostics) = portsentry::read_ignore(path, &portsentry::decode(bytes), dialect);
+        let text = portsentry::decode(bytes);
+        let (mut entries, diagnostics) = portsentry::read_ignore(path, &text, dialect);
         self.diagnostics.extend(diagnostics);
+        if let Some(line) = portsentry::made_from_line(&text) {
+            let all = entries.len();
+            entries.retain(|entry| entry.line < line);
+            self.made.push((path.to_owned(), line, all - entries.len()));
+        }
         self.ignored.get_or_insert_with(|| (path.to_owned(), Vec::new())).1.extend(entries);
     }
 }
@@ -268,7 +278,7 @@ impl Carrying {
             let advanced =
                 format!("tcp = \"{}\" and udp = \"{}\"", self.old.advanced_tcp(), self.old.advanced_udp());
             let why = format!(
-                "no file says how PortSentry was started, so the lists of ports are taken; for -atcp and -audp write {advanced}"
+                "no file says how PortSentry was started, so the lists of ports are taken; name it too (/etc/default/portsentry, /etc/sysconfig/portsentry or portsentry.modes), or for -atcp and -audp write {advanced}"
             );
             self.tell_of_file(Outcome::Changed, "modes", why);
             comment = format!(
@@ -413,6 +423,14 @@ impl Carrying {
                 self.tell(Outcome::Dropped, KeyName::IgnoreFile, why);
             }
             (None, None) => {}
+        }
+        for (path, line, count) in &old.made {
+            let why = format!(
+                "{count} left out, for they are made anew at each start from this host's own addresses, which are never \
+                 blocked"
+            );
+            let (outcome, path, what) = (Outcome::Dropped, path.clone(), "addresses from here on".to_owned());
+            self.report.push(Fate { outcome, path, line: *line, what, why });
         }
         let why = "this host's addresses, its gateways and resolvers are never blocked; they need no entry";
         self.tell_of_file(Outcome::Changed, "protection", why);

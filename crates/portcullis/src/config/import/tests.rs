@@ -175,6 +175,32 @@ fn nobody_is_banned_whom_the_old_one_left_alone() {
 }
 
 #[test]
+fn what_a_start_makes_of_the_ignore_file_is_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let (conf, ignore) = (directory.path().join("conf"), directory.path().join("portsentry.ignore"));
+    fs::write(&conf, format!("TCP_PORTS=\"1\"\nIGNORE_FILE=\"{}\"\n", ignore.display())).unwrap();
+    let allowed = |import: &Import| -> Vec<String> {
+        import.config.protect.allow.iter().map(ToString::to_string).collect()
+    };
+    for mark in ["# Addresses of this host", "##\n# Do NOT edit below this line\n##"] {
+        fs::write(&ignore, format!("10.0.0.0/8\n{mark}\n127.0.0.1\n192.0.2.7\n")).unwrap();
+        let import = import_portsentry(std::slice::from_ref(&conf)).unwrap();
+        assert_eq!(allowed(&import), ["10.0.0.0/8"]);
+        let said = import.to_string();
+        assert!(
+            said.contains("portsentry.ignore:") && said.contains("2 left out, for they are made"),
+            "{said}"
+        );
+    }
+    // Whatever script has made the file: it was made from the static part.
+    fs::write(&ignore, "10.1.0.0/16\n192.0.2.7\n").unwrap();
+    fs::write(directory.path().join("portsentry.ignore.static"), "10.1.0.0/16\n").unwrap();
+    let import = import_portsentry(std::slice::from_ref(&conf)).unwrap();
+    assert_eq!(allowed(&import), ["10.1.0.0/16"]);
+    assert!(import.to_string().contains("portsentry.ignore.static:1: 10.1.0.0/16"), "{import}");
+}
+
+#[test]
 fn files_are_told_by_their_content_and_the_named_ignore_file_is_read() {
     let directory = std::env::temp_dir().join(format!("portcullis-import-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();

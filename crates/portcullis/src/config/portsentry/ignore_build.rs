@@ -30,6 +30,12 @@ pub(super) fn made_from(text: &str) -> Option<usize> {
     [OF_THIS_HOST, BOX].into_iter().filter_map(|mark| text.find(mark)).min()
 }
 
+/// The line, counted from 1, where the part begins that is made by the program or by a script, if `text` has one.
+#[must_use]
+pub fn made_from_line(text: &str) -> Option<usize> {
+    made_from(text).map(|at| 1 + text[..at].matches('\n').count())
+}
+
 /// Addresses that must never be blocked, as the host has them now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnAddresses {
@@ -95,7 +101,13 @@ pub fn refresh_ignore(path: &Path, own: &OwnAddresses) -> Result<Refreshed, Box<
 /// Whether there is no ignore file at `path`, but the static part from which the start makes one.
 #[must_use]
 pub fn is_made_at_the_start(path: &Path) -> bool {
-    !path.exists() && static_of(path).exists()
+    !path.exists() && static_part(path).is_some()
+}
+
+/// The static part from which the ignore file at `path` is made at each start, if it has one.
+#[must_use]
+pub fn static_part(path: &Path) -> Option<PathBuf> {
+    Some(static_of(path)).filter(|path| path.exists())
 }
 
 /// The file of Debian's form: what of the static part is an address, as it stands there, and our addresses. `path` is

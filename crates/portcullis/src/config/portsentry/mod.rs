@@ -28,7 +28,8 @@ pub use self::commands::{MissingProgram, is_packet_filter, missing_programs, pro
 pub use self::explain::{Explanation, explain};
 pub use self::ignore::{IgnoreEntry, read_ignore};
 pub use self::ignore_build::{
-    OwnAddresses, RefreshOutcome, Refreshed, debian, is_made_at_the_start, red_hat, refresh_ignore,
+    OwnAddresses, RefreshOutcome, Refreshed, debian, is_made_at_the_start, made_from_line, red_hat,
+    refresh_ignore, static_part,
 };
 pub use self::keys::{KeyName, read};
 pub use self::lines::decode;
