@@ -42,6 +42,15 @@ case ${1:-} in
                 exit 0
             fi
         done
+        # update-alternatives passes over a link whose file is missing, and says that all is well.
+        for file in "$PROGRAM" "$OUR_INIT"; do
+            if [ ! -f "$file" ] || [ ! -x "$file" ]; then
+                echo "portcullis: no names were made: there is no program $file; install it there first:" >&2
+                echo "  install -D -m 755 target/release/portcullis /usr/bin/portcullis" >&2
+                echo "  install -D -m 755 packaging/portsentry/portsentry.init /usr/share/portcullis/portsentry.init" >&2
+                exit 1
+            fi
+        done
         alternatives --install "$NAME" portsentry "$PROGRAM" "$PRIORITY" \
             --slave "$INIT" portsentry.init "$OUR_INIT"
         ;;

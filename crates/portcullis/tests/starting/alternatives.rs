@@ -58,6 +58,18 @@ fn the_name_leads_to_us_and_goes_with_us() {
 }
 
 #[test]
+fn a_missing_file_is_a_fault_that_says_what_to_install() {
+    for file in ["usr/bin/portcullis", "usr/share/portcullis/portsentry.init"] {
+        let root = root();
+        fs::remove_file(root.path().join(file)).unwrap();
+        let (is_done, said) = alternatives(root.path(), "install");
+        assert!(!is_done && said.contains(&format!("{file}; install it")), "{said}");
+        assert!(said.contains("install -D -m 755"), "{said}");
+        assert_eq!(fs::read_dir(root.path().join("etc/alternatives")).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn the_distributions_own_files_are_left_alone() {
     if !testbed::is_installed("update-alternatives") {
         return;
