@@ -154,7 +154,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         let of_ignore_file = persona.refresh_ignore_file(&look.surroundings);
         faults.extend(of_ignore_file);
         // What was made just now holds from the first packet, and is not called missing.
-        if persona.is_ignore_file_changed() {
+        if persona.is_ignore_file_another() {
             plan = Plan::read(&started).map_err(not_understood)?;
         }
     }

@@ -24,8 +24,8 @@ use super::plan::{Names, Plan};
 use crate::capture::listen::Unopened;
 use crate::cli::portsentry::{Interfaces, PortsentryArguments};
 use crate::config::portsentry::{
-    Diagnostic, Dialect, OwnAddresses, PortsentryConfig, StartMode, Weight, decode, read_file, read_ignore,
-    refresh_ignore,
+    Diagnostic, Dialect, OwnAddresses, PortsentryConfig, StartMode, Weight, decode, is_made_at_the_start,
+    read_file, read_ignore, refresh_ignore,
 };
 use crate::config::{Config, EngineChoice, Fault, Faults, Mode};
 use crate::escape::one_line;
@@ -165,6 +165,13 @@ impl Persona {
         let now = self.portsentry.ignore_file.as_deref().and_then(FileState::of);
         let is_at_rest = std::mem::replace(&mut self.ignore_file_found, now) == now;
         is_at_rest && std::mem::replace(&mut self.ignore_file, now) != now
+    }
+
+    /// Whether another ignore file stands there than the one that was read, at rest or not: for the start, which has
+    /// just made it itself.
+    #[must_use]
+    pub fn is_ignore_file_another(&self) -> bool {
+        self.portsentry.ignore_file.as_deref().and_then(FileState::of) != self.ignore_file
     }
 
     /// Whom the ignore file names now, and what is odd about it. Nothing else is read again: the rest of the
@@ -425,7 +432,8 @@ fn ignored(
         Err(error) => {
             let message = format!("the ignore file cannot be read: {error}");
             let mend = "make it (an empty one ignores nobody), or take IGNORE_FILE out";
-            if portsentry.dialect == Dialect::Two || error.kind() != ErrorKind::NotFound {
+            let is_needed = portsentry.dialect == Dialect::Two && !is_made_at_the_start(path);
+            if is_needed || error.kind() != ErrorKind::NotFound {
                 return Err(Faults(vec![Fault::of_file(path, message, mend)]));
             }
             let path = path.display();

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use testbed::{Namespace, wait_until};
@@ -210,6 +211,34 @@ fn the_ignore_file_of_an_init_script_follows_the_hosts_addresses() {
     machine.add_address("lo", "2001:db8::7/64");
     wait_until(SOON, "the new address", || ignored().contains("\n2001:db8::7\n").then_some(()));
     assert!(guard.runs());
+}
+
+#[test]
+fn the_ignore_file_is_called_missing_only_where_none_is_made() {
+    const READY: &str = "is now active and listening";
+    for is_made in [true, false] {
+        let Some(machine) = machine(CONFIGURATION) else { return };
+        let log = machine.enter(|| UnixDatagram::bind("/dev/log").unwrap());
+        log.set_read_timeout(Some(SOON)).unwrap();
+        machine.enter(|| fs::remove_file("/etc/portsentry/portsentry.ignore").unwrap());
+        if is_made {
+            machine.enter(|| fs::write("/etc/portsentry/portsentry.ignore.static", "10.1.0.0/16\n").unwrap());
+        }
+        // Beside the start: a full queue would hold it up.
+        let reader = thread::spawn(move || {
+            let mut said = String::new();
+            let mut line = [0; 1024];
+            while !said.contains(READY) {
+                let length = log.recv(&mut line).unwrap();
+                said += &String::from_utf8_lossy(&line[..length]);
+            }
+            said
+        });
+        assert_started(&portsentry(&machine, &["-stcp", "--pid-file", "/run/portsentry.pid"]));
+        let _guard = Guard::of(&machine, "/run/portsentry.pid");
+        let said = reader.join().unwrap();
+        assert_eq!(said.contains("cannot open ignore file"), !is_made, "{said}");
+    }
 }
 
 #[test]
