@@ -279,7 +279,7 @@ impl Carrying {
         if !self.shuts.is_empty() {
             warnings.push(format!(
                 "portcullis shuts {} itself, to all but its guests. A firewall that drops these ports as well still drops \
-                 the guest: take that rule away, or set mark in the door and let the mark through; `portcullis doctor` says which",
+                 the guest: take that rule away, or set mark in the door and let the mark through",
                 self.shuts.join(", ")
             ));
         }
