@@ -450,6 +450,38 @@ fn the_verbs_print_what_the_daemon_says() {
 }
 
 #[test]
+fn the_only_one_that_runs_is_meant_where_nobody_is_named() {
+    let daemon = Daemon::start(Limits::default());
+    let directory = daemon.directory.path();
+    let verb = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let output = command.args(words).arg("--state").arg(directory).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, said) = verb(&["bans", "--instance", "ps-atcp"]);
+    assert_eq!(code, 3);
+    assert!(said.contains("portcullis itself") && said.contains("no --instance"), "{said}");
+    assert!(said.contains("start ps-atcp again") && !said.contains("--instance ctl"), "{said}");
+
+    fs::rename(directory.join("ctl.sock"), directory.join("ps-atcp.sock")).unwrap();
+    let (code, out, said) = verb(&["bans", "--json"]);
+    assert_eq!((code, out.lines().count()), (0, BANS as usize), "{said}");
+    assert!(said.contains("this is ps-atcp, the only one that runs here"), "{said}");
+    let (code, out, _) = verb(&["status"]);
+    assert!(code == 0 && !out.contains("beside it"), "it is not beside itself: {out}");
+    let (code, _, said) = verb(&["reload"]);
+    assert!(code == 4 && said.contains("this is ps-atcp"), "what changes something too: {said}");
+    let (code, _, said) = verb(&["bans", "--instance", "ps-udp"]);
+    assert!(code == 3 && said.contains("--instance ps-atcp"), "who is named is meant: {said}");
+
+    let _second = UnixListener::bind(directory.join("ps-udp.sock")).unwrap();
+    let (code, out, said) = verb(&["bans"]);
+    assert_eq!((code, out.as_str()), (3, ""));
+    assert!(said.contains("--instance ps-atcp, or --instance ps-udp"), "{said}");
+}
+
+#[test]
 fn a_request_for_ever_is_said_by_its_word_on_the_wire() {
     let request =
         Request::Allow { prefixes: texts(&[ban(1).prefix]), term: Text(portcullis::control::Term::Ever) };

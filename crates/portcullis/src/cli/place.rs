@@ -15,6 +15,9 @@ use crate::exit::Exit;
 /// The name of the socket below the directory of `--state`.
 pub const SOCKET_NAME: &str = "ctl.sock";
 
+/// The same without its end, where an instance has its name: this one is not called so.
+pub const OWN_NAME: &str = "ctl";
+
 /// How the name of every socket ends.
 const SOCKET_END: &str = ".sock";
 
@@ -55,44 +58,78 @@ impl Place {
         }
     }
 
-    /// Connects to it.
+    /// Connects to it. Who names nobody, where the program itself does not run and one instance alone does, means that
+    /// one; it is said on standard error.
     ///
     /// # Errors
     /// As [`Client::connect`]; if others answer in the same place, they are named.
     pub fn connect(&self) -> Result<Client, Failure> {
-        Client::connect(&self.socket()).map_err(|mut failure| {
-            let others = self.others();
-            if failure.exit == Exit::NotReachable && !others.is_empty() {
-                let names = others.join(", ");
-                failure.message = format!(
-                    "nobody answers at {}, but these run here: {names}\n  \
-                     say which: --instance {}\n  \
-                     or start the program itself: systemctl start portcullis",
-                    self.socket().display(),
-                    others[0]
-                );
+        let socket = self.socket();
+        let failure = match Client::connect(&socket) {
+            Err(failure) if failure.exit == Exit::NotReachable => failure,
+            connected => return connected,
+        };
+        let others = others(&socket);
+        match others.as_slice() {
+            [] => Err(failure),
+            [only] if only != OWN_NAME && self.is_left_open(&socket) => {
+                let shown = socket.display();
+                eprintln!("portcullis: nobody is at {shown}; this is {only}, the only one that runs here");
+                Client::connect(&socket.with_file_name(format!("{only}{SOCKET_END}")))
             }
-            failure
-        })
+            _ => Err(Failure { message: self.say_which(&socket, &others), ..failure }),
+        }
     }
 
-    /// The names of the instances that answer beside this one, sorted.
-    #[must_use]
-    pub fn others(&self) -> Vec<String> {
-        let own = self.socket();
-        let beside = own.parent().unwrap_or(Path::new("."));
-        // A directory that cannot be read tells nobody's name.
-        let files = fs::read_dir(beside).into_iter().flatten().flatten();
-        let name = |path: PathBuf| path.file_name()?.to_str()?.strip_suffix(SOCKET_END).map(str::to_owned);
-        let answers = |path: &PathBuf| *path != own && UnixStream::connect(path).is_ok();
-        let mut names: Vec<String> = files
-            .map(|file| file.path())
-            .filter(|path| path.extension().is_some_and(|end| end == "sock") && answers(path))
-            .filter_map(name)
-            .collect();
-        names.sort();
-        names
+    /// Whether nobody is named, and the socket is neither there nor in a directory where others than ours may be.
+    fn is_left_open(&self, socket: &Path) -> bool {
+        let is_ours = self.state.is_some() || socket.parent() == Some(Path::new(RUN));
+        self.socket.is_none() && self.instance.is_none() && is_ours && !socket.exists()
     }
+
+    fn say_which(&self, socket: &Path, others: &[String]) -> String {
+        let names: Vec<&str> = others.iter().map(|name| shown(name)).collect();
+        let which: Vec<String> = others
+            .iter()
+            .map(|name| match name.as_str() {
+                OWN_NAME => "no --instance".to_owned(),
+                name => format!("--instance {name}"),
+            })
+            .collect();
+        let start = match &self.instance {
+            Some(name) => {
+                format!("or start {name} again: what an instance has blocked, only it can undo")
+            }
+            None => "or start the program itself: systemctl start portcullis".to_owned(),
+        };
+        format!(
+            "nobody answers at {}, but these run here: {}\n  say which: {}\n  {start}",
+            socket.display(),
+            names.join(", "),
+            which.join(", or ")
+        )
+    }
+}
+
+/// What people call the instance of this name.
+pub fn shown(name: &str) -> &str {
+    if name == OWN_NAME { "portcullis itself" } else { name }
+}
+
+/// The names of the instances that answer beside the one at `own`, sorted.
+pub fn others(own: &Path) -> Vec<String> {
+    let beside = own.parent().unwrap_or(Path::new("."));
+    // A directory that cannot be read tells nobody's name.
+    let files = fs::read_dir(beside).into_iter().flatten().flatten();
+    let name = |path: PathBuf| path.file_name()?.to_str()?.strip_suffix(SOCKET_END).map(str::to_owned);
+    let answers = |path: &PathBuf| path != own && UnixStream::connect(path).is_ok();
+    let mut names: Vec<String> = files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "sock") && answers(path))
+        .filter_map(name)
+        .collect();
+    names.sort();
+    names
 }
 
 /// The socket that the configuration names. Who may not read it, or finds it faulty, goes on with the default: the

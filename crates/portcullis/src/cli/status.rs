@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::output::Output;
-use super::place::Place;
+use super::place::{OWN_NAME, Place, others, shown};
 use crate::control::Status;
 use crate::control::client::Failure;
 use crate::control::protocol::{Reply, Request};
@@ -25,9 +25,10 @@ pub struct StatusArguments {
 pub fn status(arguments: &StatusArguments) -> Result<Exit, Failure> {
     let mut client = arguments.place.connect()?;
     let mut output = Output::new();
+    let others = others(client.path());
     client.ask(&Request::Status, |reply| {
         let Reply::Status(mut status) = reply else { return Ok(()) };
-        status.others = arguments.place.others();
+        status.others.clone_from(&others);
         if arguments.json {
             return output.line(&json::text(&status));
         }
@@ -98,8 +99,8 @@ fn describe(status: &Status) -> Vec<String> {
     }
     let others = status.others.iter();
     lines.extend(others.map(|name| {
-        let name = clean(name);
-        format!("beside it      {name}; see it: portcullis status --instance {name}")
+        let which = if name == OWN_NAME { String::new() } else { format!(" --instance {}", clean(name)) };
+        format!("beside it      {}; see it: portcullis status{which}", clean(shown(name)))
     }));
     lines.extend(status.faults.iter().map(|fault| format!("fault: {}", clean(fault))));
     lines

@@ -45,6 +45,12 @@ impl Client {
         }
     }
 
+    /// The daemon's socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Asks, hands each entry or outcome to `each` as it comes, and returns how many there were.
     ///
     /// # Errors
