@@ -121,6 +121,7 @@ fn say(command: Command) -> Option<Answer> {
         Command::Status => Answer::Status(Box::new(Status {
             mode: "observe".into(),
             refused: BTreeMap::from([("bad checksum".to_owned(), 3)]),
+            shut: vec!["tcp/22".into()],
             ..Status::default()
         })),
         Command::Bans { after, at_most } => Answer::Bans(
@@ -442,7 +443,12 @@ fn the_verbs_print_what_the_daemon_says() {
 
     let (code, out, _) = verb(&["status"]);
     assert_eq!(code, 0);
-    assert!(out.contains("observe (nothing is blocked)") && out.contains("3 bad checksum"), "{out}");
+    assert!(out.contains("observe (no scanner is blocked)"), "{out}");
+    assert!(
+        out.contains("doors          shut tcp/22 to all who have not knocked; see: portcullis doors"),
+        "{out}"
+    );
+    assert!(out.contains("3 bad checksum"), "{out}");
 
     let (code, _, err) = verb(&["reload"]);
     assert_eq!(code, 4);

@@ -47,6 +47,7 @@ fn describe(status: &Status) -> Vec<String> {
     };
     let configuration = status.configuration.as_deref().unwrap_or("built-in defaults");
     let doing = match status.mode.as_str() {
+        "observe" if !status.shut.is_empty() => "observe (no scanner is blocked)",
         "observe" => "observe (nothing is blocked)",
         other => other,
     };
@@ -81,6 +82,10 @@ fn describe(status: &Status) -> Vec<String> {
         format!("bans           {}{}", status.bans, not_whole(status)),
         format!("allowed        {} by hand", status.allowances),
     ];
+    if !status.shut.is_empty() {
+        let shut = clean(&status.shut.join(" and "));
+        lines.push(format!("doors          shut {shut} to all who have not knocked; see: portcullis doors"));
+    }
     if status.records_left_out > 0 {
         lines.push(format!(
             "left out       {} log lines, because there were too many at once",

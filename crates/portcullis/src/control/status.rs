@@ -48,6 +48,9 @@ pub struct Status {
     pub bans_unsaved: u64,
     /// Allowances made by hand.
     pub allowances: u64,
+    /// What doors shut to strangers, whatever the mode: `tcp/22`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shut: Vec<String>,
     /// While observing: sources that would have been banned since the start, or since the line of the day was told;
     /// at most 16,384.
     #[serde(skip_serializing_if = "Option::is_none")]

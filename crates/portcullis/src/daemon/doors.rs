@@ -153,6 +153,16 @@ pub fn standing_sessions<'a>(doors: impl Iterator<Item = &'a DoorRules>) -> Opti
     (!told.is_empty()).then(|| format!("doors are shut now; sessions that stand go on: {}", told.join(", ")))
 }
 
+/// What doors shut to strangers: `["tcp/22", "udp/1194"]`.
+#[must_use]
+pub fn shut<'a>(doors: impl Iterator<Item = &'a DoorRules>) -> Vec<String> {
+    let of_door = |door: &DoorRules| {
+        let ports = [("tcp", &door.tcp), ("udp", &door.udp)];
+        ports.map(|(transport, ports)| (ports.count() > 0).then(|| format!("{transport}/{ports}")))
+    };
+    doors.flat_map(of_door).flatten().collect()
+}
+
 /// What the kernel is to shut; nothing where the door opens no port.
 fn rules_of(own: &DoorConfig) -> Result<Option<DoorRules>, String> {
     if own.opens.is_empty() {

@@ -297,6 +297,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         interfaces: look.watched.clone(),
         configuration: plan.configuration(),
         bans,
+        shut: doors::shut(plan.doors.kernel.doors().iter()),
     };
     let slow = Slow {
         started,

@@ -27,7 +27,7 @@ pub use self::persona::Undoing;
 use self::persona::next_errand;
 use super::background::Ready;
 use super::doorkeeper::Doorkeeper;
-use super::doors::standing_sessions;
+use super::doors::{shut, standing_sessions};
 use super::errands::Errands;
 use super::guard::{Last, Order, Orders, Report, Vitals};
 use super::output::Output;
@@ -547,6 +547,14 @@ impl Slow {
                 "; {bans} {} in the kernel until {} end; to take all away: nft delete table inet {}",
                 plural(bans as u64, "ban stays", "bans stay"),
                 plural(bans as u64, "its", "their"),
+                self.plan.names.table
+            ));
+        }
+        let shut = shut(self.plan.doors.kernel.doors().iter());
+        if !shut.is_empty() {
+            why.push_str(&format!(
+                "; doors stay shut ({}), and nobody is left to hear a knock; to open them: nft delete table inet {}",
+                shut.join(" and "),
                 self.plan.names.table
             ));
         }

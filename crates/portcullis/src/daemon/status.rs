@@ -8,6 +8,7 @@ use portcullis_core::engine::Counters;
 use portcullis_core::event::Mode;
 use portcullis_core::wire::Refusals;
 
+use super::doors;
 use super::guard::{Complaints, Vitals};
 use super::peers;
 use super::slow::Slow;
@@ -39,6 +40,7 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         bans_not_in_force: vitals.bans_not_in_force as u64,
         bans_unsaved: vitals.bans_unsaved as u64,
         allowances: vitals.allowances as u64,
+        shut: doors::shut(slow.plan.doors.kernel.doors().iter()),
         would_have_banned: observed.map(|(sources, _)| sources),
         would_have_banned_peers: observed.map(|(_, peers)| peers),
         records_left_out: vitals.left_out,

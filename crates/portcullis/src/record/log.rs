@@ -419,7 +419,14 @@ fn begin(start: &Start) -> String {
     if start.bans > 0 {
         let _ = write!(line, ", {} {} on", start.bans, words::plural(start.bans, "ban holds", "bans hold"));
     }
+    if !start.shut.is_empty() {
+        let _ =
+            write!(line, "; doors shut {} to all who have not knocked", Escaped(&start.shut.join(" and ")));
+    }
     line += match start.mode.as_str() {
+        "observe" if !start.shut.is_empty() => {
+            "; observing: no scanner is blocked; to block: portcullis enforce"
+        }
         "observe" => "; observing: nothing is blocked; to block: portcullis enforce",
         _ => "; enforcing: scanners are blocked; to stop: portcullis observe",
     };

@@ -89,6 +89,9 @@ pub struct Start {
     pub configuration: Option<String>,
     /// How many bans of the last run hold on.
     pub bans: u64,
+    /// What doors shut to strangers, whatever the mode: `tcp/22`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shut: Vec<String>,
 }
 
 /// Numbers that sum up a capture or a while.

@@ -136,9 +136,24 @@ fn a_line_says_what_who_evidence_consequence_and_how_to_undo_it() {
                 interfaces: vec!["eth0".into(), "e\u{7}1".into()],
                 configuration: None,
                 bans: 2,
+                shut: Vec::new(),
             })),
             "portcullis 0.1.0 watches eth0, e\\u{7}1 (ring), built-in defaults, 2 bans hold on; \
              observing: nothing is blocked; to block: portcullis enforce",
+        ),
+        (
+            told(Told::Start(Start {
+                version: "0.1.0".into(),
+                mode: "observe".into(),
+                engine: "ring".into(),
+                interfaces: vec!["eth0".into()],
+                configuration: Some("/etc/portcullis/portcullis.toml".into()),
+                bans: 0,
+                shut: vec!["tcp/22,8443".into(), "udp/1194".into()],
+            })),
+            "portcullis 0.1.0 watches eth0 (ring), configuration /etc/portcullis/portcullis.toml; doors shut \
+             tcp/22,8443 and udp/1194 to all who have not knocked; observing: no scanner is blocked; to block: \
+             portcullis enforce",
         ),
         (
             told(Told::Summary(Summary {
