@@ -39,9 +39,11 @@ const TOOLS: [Tool; 16] = [
 
 /// Packages whose programs ours is compared with, and those that read what we write or ban through us. The latter
 /// would bring a service, a mail server and a cron job with them if they were installed.
-const ANCESTORS: [&str; 14] = [
+const ANCESTORS: [&str; 15] = [
     "portsentry",
     "knockd",
+    // What its knockd sees packets by.
+    "libpcap0.8",
     "fwknop-server",
     "fwknop-client",
     "libfko3",

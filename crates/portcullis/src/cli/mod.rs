@@ -12,6 +12,7 @@ mod doors;
 mod import;
 mod key;
 pub mod knock;
+pub mod knockd;
 mod list;
 mod mode;
 mod output;
@@ -94,6 +95,9 @@ enum Verb {
     /// Guard as PortSentry did, with its options, files and modes; also under the name portsentry
     #[command(disable_help_flag = true)]
     Portsentry(portsentry::PortsentryWords),
+    /// Open to those who knock as knockd did, with its options and its file; also under the name knockd
+    #[command(disable_help_flag = true)]
+    Knockd(knockd::KnockdWords),
     /// Knock at ports of another host, in this order; also under the name knock
     #[command(disable_help_flag = true)]
     Knock(knock::KnockWords),
@@ -114,6 +118,7 @@ pub fn main() -> ExitCode {
     match Path::new(&name).file_name().and_then(|name| name.to_str()) {
         Some("portsentry") => return portsentry::main(&words).into(),
         Some("knock") => return knock::main(&words).into(),
+        Some("knockd") => return knockd::main(&words).into(),
         _ => {}
     }
     let arguments = match Arguments::try_parse() {
@@ -142,6 +147,7 @@ pub fn main() -> ExitCode {
         Verb::Reload(place) => mode::reload(&place),
         Verb::Import(arguments) => import::import(&arguments),
         Verb::Portsentry(arguments) => return portsentry::main(&arguments.words).into(),
+        Verb::Knockd(arguments) => return knockd::main(&arguments.words).into(),
         Verb::Knock(arguments) => return knock::main(&arguments.words).into(),
         Verb::Spa(arguments) => spa::spa(&arguments),
         Verb::Key(arguments) => key::key(&arguments),
@@ -259,6 +265,8 @@ mod tests {
             "portsentry",
             "portsentry -tcp",
             "portsentry -h",
+            "knockd",
+            "knockd -i eth0 -d --config /etc/knockd.conf",
             "portsentry --connect -c /etc/x -- -y",
         ] {
             let words = std::iter::once("portcullis").chain(line.split_whitespace());

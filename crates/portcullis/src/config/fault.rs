@@ -55,7 +55,8 @@ impl fmt::Display for Fault {
             write!(f, "{}:{}:", self.line, self.column)?;
         }
         write!(f, " {}", printable(&self.message))?;
-        if self.line > 0 {
+        // A line that is not to be shown, since it may be a secret, is empty here.
+        if self.line > 0 && !self.line_text.is_empty() {
             let (before, marked, after) = self.shown();
             let caret = marked.chars().count().max(1);
             let margin = self.line.to_string().len();

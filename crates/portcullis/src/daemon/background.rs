@@ -20,34 +20,31 @@ use rustix::fs::Mode;
 
 use crate::cli::portsentry::BACKGROUND_CHILD;
 
-/// What `ps`, `pidof` and `killall` know the process by.
-const NAME: &str = "portsentry";
-
 /// How long a start may take before it counts as failed. An honest one takes milliseconds; with the longest of
 /// lists and a slow disk some seconds.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Starts this program again, in the background, with the same `words` (those behind the program's name), and
+/// Starts this program again as `name`, in the background, with the same `words` (those behind the program's name), and
 /// waits until it is ready or has ended. Returns the exit code for the caller: 0, or that of the process that could
 /// not start (128 and the signal's number if one killed it). `failed` is the code for a start that fails on our side.
 #[must_use]
-pub fn start_in_background(words: &[OsString], failed: u8) -> u8 {
+pub fn start_in_background(name: &str, words: &[OsString], failed: u8) -> u8 {
     // Through /proc, so that it is this very program, even if its file has been replaced.
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(NAME).args(with_marker(words));
+    command.arg0(name).args(with_marker(words));
     match start(&mut command, &mut io::stdout(), PATIENCE) {
         Ok(Started::Ready) => 0,
         Ok(Started::Ended(status)) => code(status),
         Ok(Started::Hangs) => {
             eprintln!(
-                "portsentry: it was not ready after {} s and was ended; start it with --foreground to see why",
+                "{name}: it was not ready after {} s and was ended; start it in the foreground to see why",
                 PATIENCE.as_secs()
             );
             failed
         }
         Err(error) => {
             eprintln!(
-                "portsentry: it could not be started in the background: {error}; --foreground needs no second process"
+                "{name}: it could not be started in the background: {error}; the foreground needs no second process"
             );
             failed
         }
@@ -154,8 +151,8 @@ impl Ready {
     ///
     /// # Errors
     /// The kernel refuses the name.
-    pub fn in_foreground() -> io::Result<Ready> {
-        take_the_name()?;
+    pub fn in_foreground(name: &str) -> io::Result<Ready> {
+        take_the_name(name)?;
         Ok(Ready { is_in_background: false })
     }
 
@@ -164,11 +161,11 @@ impl Ready {
     ///
     /// # Errors
     /// The kernel refuses one of these: most likely it was started by hand and leads a group of processes already.
-    pub fn in_background() -> io::Result<Ready> {
+    pub fn in_background(name: &str) -> io::Result<Ready> {
         rustix::process::setsid()?;
         std::env::set_current_dir("/")?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
-        take_the_name()?;
+        take_the_name(name)?;
         Ok(Ready { is_in_background: true })
     }
 
@@ -194,9 +191,10 @@ impl Ready {
     }
 }
 
-/// Names the main thread, whichever calls, and with it the process (proc(5), `/proc/pid/comm`).
-fn take_the_name() -> io::Result<()> {
-    std::fs::write("/proc/self/comm", NAME)
+/// Names the main thread, whichever calls, and with it the process (proc(5), `/proc/pid/comm`): `ps`, `pidof` and
+/// `killall` know it by that.
+fn take_the_name(name: &str) -> io::Result<()> {
+    std::fs::write("/proc/self/comm", name)
 }
 
 #[cfg(test)]

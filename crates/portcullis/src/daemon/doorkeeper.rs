@@ -19,11 +19,24 @@ use tokio::task::JoinSet;
 use crate::causes;
 use crate::config::doors::{Command, Commands};
 use crate::keys::one_time::OneTimeFile;
-use crate::respond::command::{Invocation, Limits};
+use crate::respond::command::{CommandError, End, Invocation, Limits};
 use crate::respond::doors::DoorErrand;
 
-/// Commands of doors that run at the same time.
-const AT_ONCE: usize = 32;
+/// How commands of doors are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How many at the same time.
+    pub at_once: usize,
+    /// How long each may take.
+    pub limits: Limits,
+}
+
+impl Default for Pace {
+    /// 32 at once, and the limits of every command.
+    fn default() -> Pace {
+        Pace { at_once: 32, limits: Limits::default() }
+    }
+}
 
 /// In a command it stands for the guest's address (knockd 0.8, measured: any number of times, no other macro).
 const GUEST: &str = "%IP%";
@@ -41,13 +54,15 @@ pub struct DoorActions {
     pub cut: Option<(PortSet, PortSet)>,
     /// Where used sequences are struck.
     pub sequences: Option<Arc<OneTimeFile>>,
+    /// Whether openings are told in the order of their commands ([`DoorDone::Begins`]), even if there are none.
+    pub is_told: bool,
 }
 
 impl DoorActions {
     /// Whether the slow path has nothing to do at this door.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.commands.is_empty() && self.service.is_none() && self.cut.is_none()
+        self.commands.is_empty() && self.service.is_none() && self.cut.is_none() && !self.is_told
     }
 }
 
@@ -88,6 +103,17 @@ pub enum DoorDone {
         /// For the store.
         owes: String,
     },
+    /// An opening's commands, or those of its end, are begun; for who tells them ([`DoorActions::is_told`]).
+    Begins {
+        /// Which door.
+        name: Name,
+        /// For whom.
+        address: IpAddr,
+        /// Whether it is the end.
+        is_end: bool,
+        /// The commands as they are run, in this order.
+        runs: Vec<String>,
+    },
     /// A command of an opening has ended.
     Ran {
         /// Which door.
@@ -96,8 +122,8 @@ pub enum DoorDone {
         address: IpAddr,
         /// Whether it was the one that is run at the end: then nothing is owed any more.
         is_end: bool,
-        /// What was run, and what it complained of.
-        failed: Vec<String>,
+        /// What failed of it.
+        failed: Vec<Failed>,
     },
     /// This packet is to be kept as used, before the door opens.
     Used {
@@ -117,6 +143,25 @@ pub enum DoorDone {
     },
 }
 
+/// A part of an opening's commands that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// What was run, and what it complained of.
+    pub why: String,
+    /// The status that it ended with, if that was all.
+    pub status: Option<i32>,
+}
+
+impl From<CommandError> for Failed {
+    fn from(error: CommandError) -> Failed {
+        let status = match error.end {
+            End::Status(status) | End::NotFound { status, .. } => Some(status),
+            _ => None,
+        };
+        Failed { why: causes::said(&error), status }
+    }
+}
+
 type Place = (Name, IpAddr);
 
 /// The doorkeeper.
@@ -128,8 +173,9 @@ pub struct Doorkeeper {
     busy: BTreeSet<Place>,
     after: VecDeque<DoorErrand>,
     ready: VecDeque<DoorErrand>,
+    begun: VecDeque<DoorDone>,
     running: JoinSet<DoorDone>,
-    limits: Limits,
+    pace: Pace,
 }
 
 impl Doorkeeper {
@@ -138,6 +184,7 @@ impl Doorkeeper {
     #[must_use]
     pub fn new(
         actions: BTreeMap<Name, DoorActions>,
+        pace: Pace,
         queue: mpsc::Receiver<DoorErrand>,
         stored: &[(Name, IpAddr, String)],
     ) -> (Doorkeeper, Vec<String>) {
@@ -155,8 +202,9 @@ impl Doorkeeper {
             busy: BTreeSet::new(),
             after: VecDeque::new(),
             ready: VecDeque::new(),
+            begun: VecDeque::new(),
             running: JoinSet::new(),
-            limits: Limits::default(),
+            pace,
         };
         (keeper, faults)
     }
@@ -212,19 +260,24 @@ impl Doorkeeper {
     /// Whether anything is under way or waits for something that is.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.running.is_empty() || !self.ready.is_empty() || !self.after.is_empty() || !self.queue.is_empty()
+        let waits = !self.ready.is_empty() || !self.after.is_empty() || !self.queue.is_empty();
+        waits || !self.running.is_empty() || !self.begun.is_empty()
     }
 
     /// The next thing that came of an errand. May be dropped and called again.
     pub async fn next(&mut self) -> DoorDone {
         loop {
-            while let Some(errand) = self.ready.pop_front() {
-                if let Some(done) = self.begin(errand) {
-                    return done;
+            if let Some(begun) = self.begun.pop_front() {
+                return begun;
+            }
+            if let Some(errand) = self.ready.pop_front() {
+                match self.begin(errand) {
+                    Some(done) => return done,
+                    None => continue,
                 }
             }
             tokio::select! {
-                Some(errand) = self.queue.recv(), if self.running.len() < AT_ONCE => {
+                Some(errand) = self.queue.recv(), if self.running.len() < self.pace.at_once => {
                     if let Some(done) = self.begin(errand) {
                         return done;
                     }
@@ -247,6 +300,7 @@ impl Doorkeeper {
         let mut runs = Vec::new();
         runs.extend(actions.service.as_deref().map(|unit| service("start", unit)));
         runs.extend(for_family(&actions.commands.open, &actions.commands.open_6, address));
+        self.tell(name, address, false, &runs);
         self.run((name.clone(), address), runs, false, None);
     }
 
@@ -262,7 +316,12 @@ impl Doorkeeper {
             DoorErrand::Open { name, address } | DoorErrand::Shut { name, address, .. } => {
                 let place = (name.clone(), *address);
                 if self.is_busy_with(&place) {
-                    self.after.push_back(errand);
+                    // However often somebody knocks while a command runs, it is run once more.
+                    let is_about = |own: &&DoorErrand| place_of(own) == Some((&place.0, place.1));
+                    let last = self.after.iter().rev().find(is_about);
+                    if last != Some(&errand) {
+                        self.after.push_back(errand);
+                    }
                     return None;
                 }
                 match errand {
@@ -291,6 +350,12 @@ impl Doorkeeper {
             runs.extend(for_family(&actions.commands.close, &actions.commands.close_6, *address));
         }
         runs.extend(actions.service.as_deref().map(|unit| service("stop", unit)));
+        if runs.is_empty() && actions.is_told {
+            // Nothing to remember: knockd's doors are never shut where nothing is to be run, and it would stay for ever.
+            self.busy.insert(place.clone());
+            self.begin_opening(&place.0, place.1);
+            return None;
+        }
         let owed = Owed { runs };
         let owes = serde_json::to_string(&owed).expect("texts and lists can always be said in JSON");
         self.owed.insert(place.clone(), owed);
@@ -320,22 +385,35 @@ impl Doorkeeper {
             return;
         }
         self.busy.insert(place.clone());
-        self.run(place, owed.unwrap_or_default().runs, true, cut);
+        let runs = owed.unwrap_or_default().runs;
+        self.tell(&place.0, place.1, true, &runs);
+        self.run(place, runs, true, cut);
+    }
+
+    /// Has an opening told that is told in the order of its commands; its end also where the door is gone.
+    fn tell(&mut self, name: &Name, address: IpAddr, is_end: bool, runs: &[Run]) {
+        if self.actions.get(name).is_none_or(|actions| actions.is_told) {
+            let runs = runs.iter().map(|run| Invocation::from(run.clone()).shown()).collect();
+            self.begun.push_back(DoorDone::Begins { name: name.clone(), address, is_end, runs });
+        }
     }
 
     fn run(&mut self, (name, address): Place, runs: Vec<Run>, is_end: bool, cut: Option<(PortSet, PortSet)>) {
-        let limits = self.limits;
+        let limits = self.pace.limits;
         self.running.spawn(async move {
             let mut failed = Vec::new();
             for run in runs {
                 if let Err(error) = Invocation::from(run).run(&limits).await {
-                    failed.push(causes::said(&error));
+                    failed.push(Failed::from(error));
                 }
             }
             if let Some(ports) = cut {
                 let result = tokio::task::spawn_blocking(move || cut_sessions(&ports, address)).await;
                 let result = result.unwrap_or_else(|error| Err(error.to_string()));
-                failed.extend(result.err().map(|why| format!("the guest's sessions were not cut: {why}")));
+                failed.extend(result.err().map(|why| Failed {
+                    why: format!("the guest's sessions were not cut: {why}"),
+                    status: None,
+                }));
             }
             DoorDone::Ran { name, address, is_end, failed }
         });
@@ -364,14 +442,20 @@ impl Doorkeeper {
             self.owed.remove(&place);
         }
         // Whoever still has to wait goes back there, in the same order.
-        let is_about = |errand: &DoorErrand| match errand {
-            DoorErrand::Open { name, .. } | DoorErrand::Shut { name, .. } => *name == place.0,
-            DoorErrand::Spend { .. } => false,
-        };
-        let (about, after): (VecDeque<DoorErrand>, VecDeque<DoorErrand>) =
-            self.after.drain(..).partition(is_about);
+        let (about, after): (VecDeque<DoorErrand>, VecDeque<DoorErrand>) = self
+            .after
+            .drain(..)
+            .partition(|errand| place_of(errand).is_some_and(|(name, _)| *name == place.0));
         self.after = after;
         self.ready.extend(about);
+    }
+}
+
+/// Whose opening an errand is about.
+fn place_of(errand: &DoorErrand) -> Option<(&Name, IpAddr)> {
+    match errand {
+        DoorErrand::Open { name, address } | DoorErrand::Shut { name, address, .. } => Some((name, *address)),
+        DoorErrand::Spend { .. } => None,
     }
 }
 

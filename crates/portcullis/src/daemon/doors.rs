@@ -13,8 +13,9 @@ use portcullis_sys::nftables::{DoorName, DoorRules, Doors, InterfaceName, Mark};
 use portcullis_sys::sock_diag::Sockets;
 use tokio::sync::mpsc;
 
+pub(super) use self::locks::sequence;
 use self::locks::{Key, key};
-use super::doorkeeper::DoorActions;
+use super::doorkeeper::{DoorActions, Pace};
 use super::forwarding;
 use crate::causes;
 use crate::config::Config;
@@ -38,6 +39,8 @@ pub struct DoorPlan {
     pub listened: Listened,
     /// Whether knocks carry times, so that a start has to refuse those of before.
     pub has_times: bool,
+    /// How commands are run.
+    pub pace: Pace,
 }
 
 impl DoorPlan {
@@ -184,6 +187,7 @@ fn actions(own: &DoorConfig) -> DoorActions {
         for_everyone: own.for_everyone,
         cut: own.cut_on_close.then(|| (own.opens.tcp.clone(), own.opens.udp.clone())),
         sequences: None,
+        is_told: false,
     }
 }
 
@@ -201,7 +205,7 @@ pub struct Listened {
 }
 
 impl Listened {
-    fn add(&mut self, lock: &Lock) {
+    pub(super) fn add(&mut self, lock: &Lock) {
         let mut steps = |sequence: &Sequence| {
             for step in sequence.steps() {
                 let ports = match (step.protocol, step.flags == FlagTests::SYN) {

@@ -10,6 +10,7 @@ mod forwarding;
 pub mod guard;
 pub mod host;
 mod journal;
+mod knockd;
 mod mute;
 mod output;
 mod peers;
@@ -40,6 +41,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::capture::{Eyes, EyesError, reads_whole_packets};
 use crate::causes;
+use crate::cli::knockd::KnockdArguments;
 use crate::cli::portsentry::{self, PortsentryArguments};
 use crate::cli::run::RunArguments;
 use crate::config::Faults;
@@ -105,11 +107,11 @@ pub fn run_portsentry(arguments: PortsentryArguments, words: &[OsString]) -> u8 
         return failed;
     }
     if arguments.is_background && !arguments.is_background_child {
-        return background::start_in_background(words, failed);
+        return background::start_in_background("portsentry", words, failed);
     }
     let ready = match arguments.is_background_child {
-        true => Ready::in_background(),
-        false => Ready::in_foreground(),
+        true => Ready::in_background("portsentry"),
+        false => Ready::in_foreground("portsentry"),
     };
     let dialect = arguments.dialect;
     let to_syslog = arguments.logs_to_syslog;
@@ -123,6 +125,35 @@ pub fn run_portsentry(arguments: PortsentryArguments, words: &[OsString]) -> u8 
         (Ok(Ended::Fault), _) => failed,
         (Err(NotStarted { why, .. }), _) => {
             journal::last_words(dialect, to_syslog, &why);
+            failed
+        }
+    }
+}
+
+/// Runs as knockd did, until it is told to end; `words` are those behind the program's name. Returns the exit code that
+/// knockd had.
+#[must_use]
+pub fn run_knockd(arguments: KnockdArguments, words: &[OsString]) -> u8 {
+    let failed = crate::cli::knockd::FAILED;
+    if arguments.is_background && !arguments.is_background_child {
+        return background::start_in_background("knockd", words, failed);
+    }
+    let ready = match arguments.is_background_child {
+        true => Ready::in_background("knockd"),
+        false => Ready::in_foreground("knockd"),
+    };
+    let ended = ready
+        .map_err(|error| NotStarted::failed("it could not go its own way", error))
+        .and_then(|ready| start(Started::Knockd(Box::new(arguments)), Some(ready)));
+    match ended {
+        // The number of the signal (knockd 0.8, measured).
+        Ok(Ended::Signal(signal)) => u8::try_from(signal.as_raw_value()).unwrap_or(failed),
+        Ok(Ended::Fault) => failed,
+        Err(NotStarted { exit, why }) => {
+            eprintln!("knockd: {why}");
+            if exit == Exit::ConfigurationInvalid {
+                print!("{}", crate::cli::knockd::USAGE);
+            }
             failed
         }
     }
@@ -166,7 +197,8 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
             },
             why: causes::said(&error),
         });
-    let kernel = packet_filter(&plan.names.table);
+    // As knockd nothing is done in the kernel, and the right to do so is not needed.
+    let kernel = plan.knockd.is_none().then(|| packet_filter(&plan.names.table));
     let (access, complaints) = Access::of(&plan.config.control);
     let no_socket = |error| NotStarted::failed("the control socket could not be opened", error);
     let (eyes, server) = match (seeing, Server::bind(&plan.config.control.socket, &access)) {
@@ -184,6 +216,10 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     // whatever ended it in order.
     let pid_file = match &started {
         Started::Portsentry(arguments) => arguments.pid_file.as_deref().map(PidFile::write).transpose(),
+        Started::Knockd(arguments) => {
+            let own = plan.knockd.as_ref().filter(|_| arguments.is_background);
+            own.map(|own| PidFile::write(&own.pid_file)).transpose()
+        }
         Started::Run(_) => Ok(None),
     };
     let _pid_file =
@@ -208,15 +244,16 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     faults.append(&mut stored.faults);
     let mode = plan.mode(stored.mode.as_ref().map(|said| said.mode));
     let mut kernel = match kernel {
-        Ok(kernel) => Some(kernel),
-        Err(not_started) if mode.0 == Mode::Enforce => return Err(not_started),
-        Err(NotStarted { exit: Exit::NotPermitted, .. }) => {
+        None => None,
+        Some(Ok(kernel)) => Some(kernel),
+        Some(Err(not_started)) if mode.0 == Mode::Enforce => return Err(not_started),
+        Some(Err(NotStarted { exit: Exit::NotPermitted, .. })) => {
             let consequence =
                 "without CAP_NET_ADMIN published container ports look closed, and nothing can be blocked";
             faults.push(consequence.to_owned());
             None
         }
-        Err(NotStarted { why, .. }) => {
+        Some(Err(NotStarted { why, .. })) => {
             faults.push(why);
             None
         }
@@ -263,6 +300,15 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     faults.extend(plan.doors.remarks.iter().cloned());
     let (keeper, unread) = restore_openings(&mut engine, &plan, &stored.doors, door_errands, since);
     faults.extend(unread);
+    if plan.knockd.is_some() {
+        let absent = |name: &String| {
+            format!(
+                "there is no interface {name}: knocks are heard as soon as there is; -i NAME, or Interface = NAME \
+                 below [options], names another"
+            )
+        };
+        faults.extend(look.absent.iter().map(absent));
+    }
     let hands = Hands { kernel, errands: errands_of_guard, doors };
     let engine_name = eyes.name();
     let (reports_to, reports) = mpsc::channel(REPORTS);
@@ -429,7 +475,8 @@ fn restore_openings(
     errands: mpsc::Receiver<DoorErrand>,
     now: portcullis_core::time::Now,
 ) -> (Doorkeeper, Vec<String>) {
-    let (mut keeper, unread) = Doorkeeper::new(plan.doors.actions.clone(), errands, &stored.debts);
+    let (mut keeper, unread) =
+        Doorkeeper::new(plan.doors.actions.clone(), plan.doors.pace, errands, &stored.debts);
     // What carries a time from before now, or from before the mark that the last run left, may have been used by it.
     engine.refuse_before(stored.seen_until.unwrap_or_default().max(now.wall));
     let doors: Vec<_> = engine.doors().iter().map(|door| door.name.clone()).collect();

@@ -1,12 +1,15 @@
 //! Where is told what happens: a log for people, lines of JSON, or the files and words of a persona.
 
 use std::io::{self, Stderr, Stdout};
+use std::net::IpAddr;
 
+use portcullis_core::door::Name;
 use portcullis_core::event::Record;
 use portcullis_core::time::{Mono, Now};
 use portcullis_sys::clock;
 
 use super::journal::Journal;
+use super::knockd::journal::Journal as KnockdJournal;
 use super::plan::{Plan, Started};
 use crate::record::log::{Log, Style};
 use crate::record::{LogEvent, Told};
@@ -19,6 +22,8 @@ pub enum Output {
     Json(Log<Stdout>),
     /// As PortSentry did.
     Portsentry(Box<Journal>),
+    /// As knockd did.
+    Knockd(Box<KnockdJournal>),
 }
 
 impl Output {
@@ -30,6 +35,9 @@ impl Output {
         if let Some(persona) = &plan.persona {
             return Ok(Output::Portsentry(Box::new(Journal::open(persona, clock::now())?)));
         }
+        if let Some(knockd) = &plan.knockd {
+            return Ok(Output::Knockd(Box::new(KnockdJournal::open(knockd, clock::now())?)));
+        }
         Ok(match started {
             Started::Run(arguments) if arguments.json => Output::Json(Log::live(io::stdout(), Style::Json)),
             _ => Output::People(Log::live(io::stderr(), Style::for_people(io::stderr()))),
@@ -40,7 +48,22 @@ impl Output {
     pub fn journal(&mut self) -> Option<&mut Journal> {
         match self {
             Output::Portsentry(journal) => Some(journal),
-            Output::People(_) | Output::Json(_) => None,
+            Output::People(_) | Output::Json(_) | Output::Knockd(_) => None,
+        }
+    }
+
+    /// The journal of knockd.
+    pub fn knockd(&mut self) -> Option<&mut KnockdJournal> {
+        match self {
+            Output::Knockd(journal) => Some(journal),
+            Output::People(_) | Output::Json(_) | Output::Portsentry(_) => None,
+        }
+    }
+
+    /// Tells that an opening's commands, or those of its end, are begun, where that is told.
+    pub fn at_door(&mut self, door: &Name, address: IpAddr, is_end: bool, runs: &[String]) {
+        if let Output::Knockd(journal) = self {
+            journal.begins(door, address, is_end, runs);
         }
     }
 
@@ -49,6 +72,7 @@ impl Output {
     pub fn due(&self) -> Option<Mono> {
         match self {
             Output::Portsentry(journal) => journal.due(),
+            Output::Knockd(journal) => journal.due(),
             Output::People(_) | Output::Json(_) => None,
         }
     }
@@ -69,6 +93,7 @@ impl Output {
             Output::People(log) => log.tell(now.mono, event),
             Output::Json(log) => log.tell(now.mono, event),
             Output::Portsentry(journal) => return journal.event(event, now),
+            Output::Knockd(journal) => return journal.event(event, now),
         };
         drop(told);
     }
@@ -80,6 +105,7 @@ impl Output {
             Output::People(log) => log.catch_up(now.mono, now.wall),
             Output::Json(log) => log.catch_up(now.mono, now.wall),
             Output::Portsentry(journal) => return journal.tick(now),
+            Output::Knockd(journal) => return journal.tick(now),
         };
         drop(told);
     }

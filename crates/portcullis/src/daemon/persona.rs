@@ -46,9 +46,10 @@ const HOSTS_DENY: &str = "/etc/hosts.deny";
 /// Below [`RUN`], also with `--state`: there is one hosts.deny, so all who write to it must meet at one lock.
 const HOSTS_DENY_LOCK: &str = "hosts.deny.lock";
 
-/// Where sockets and stores of personas are, unless `--state` says otherwise.
+/// Where sockets of personas are, unless `--state` says otherwise.
 pub const RUN: &str = "/run/portcullis";
-const STATE: &str = "/var/lib/portcullis";
+/// And where their stores are.
+pub const STATE: &str = "/var/lib/portcullis";
 
 /// What goes another way than with the program itself.
 #[derive(Clone, Debug)]
@@ -136,7 +137,15 @@ impl Persona {
             ignore_file_found: ignore_file,
         };
         let doors = DoorPlan::default();
-        Ok(Plan { config, files: vec![file], mode_of_run: None, names, doors, persona: Some(persona) })
+        Ok(Plan {
+            config,
+            files: vec![file],
+            mode_of_run: None,
+            names,
+            doors,
+            persona: Some(persona),
+            knockd: None,
+        })
     }
 
     /// What a person should know of the files, a line each.

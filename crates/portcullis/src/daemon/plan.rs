@@ -10,8 +10,10 @@ use portcullis_core::ledger::Terms;
 use portcullis_core::net::{PortSet, Protocol};
 
 use super::doors::DoorPlan;
+use super::knockd::Knockd;
 use super::persona::Persona;
 use crate::capture::listen::Listening;
+use crate::cli::knockd::KnockdArguments;
 use crate::cli::portsentry::PortsentryArguments;
 use crate::cli::run::RunArguments;
 use crate::config::{Config, EngineChoice, Fault, Faults, Trigger, load_for_run, standard_files};
@@ -27,6 +29,8 @@ pub enum Started {
     Run(RunArguments),
     /// As PortSentry.
     Portsentry(Box<PortsentryArguments>),
+    /// As knockd.
+    Knockd(Box<KnockdArguments>),
 }
 
 /// What is one running program's own, so that several never fight.
@@ -53,6 +57,8 @@ pub struct Plan {
     pub doors: DoorPlan,
     /// What goes another way because the program was started as PortSentry.
     pub persona: Option<Persona>,
+    /// The same of knockd.
+    pub knockd: Option<Knockd>,
 }
 
 /// Who determined the mode.
@@ -90,6 +96,7 @@ impl Plan {
         match started {
             Started::Run(arguments) => Plan::native(arguments),
             Started::Portsentry(arguments) => Persona::plan(arguments),
+            Started::Knockd(arguments) => Knockd::plan(arguments),
         }
     }
 
@@ -122,7 +129,7 @@ impl Plan {
                     .collect(),
             )
         })?;
-        Ok(Plan { config, files, mode_of_run: arguments.mode(), names, doors, persona: None })
+        Ok(Plan { config, files, mode_of_run: arguments.mode(), names, doors, persona: None, knockd: None })
     }
 
     /// The mode, given what was last said by hand, and who determined it.

@@ -149,6 +149,9 @@ impl Slow {
             let watch = &self.plan.config.watch;
             journal.begin(persona, &watch.tcp, &watch.udp, clock::now());
         }
+        if let (Some(journal), Some(knockd)) = (self.output.knockd(), &self.plan.knockd) {
+            journal.tell_of(knockd, clock::now());
+        }
         self.output.tell(Told::Start(start));
         for why in &self.faults {
             self.output.tell(Told::Fault { why: why.clone(), mend: String::new() });
@@ -206,7 +209,13 @@ impl Slow {
                 _ = look.tick() => { self.look(); self.check_table(); self.tell_of_drops().await; }
                 _ = compare.tick() => self.compare(),
                 done = next_errand(self.errands.as_mut()) => self.finish(done),
-                done = self.keeper.next() => self.finish_at_door(done),
+                done = self.keeper.next() => {
+                    // What led to it was told before it, and is written down before it.
+                    while let Ok(report) = ears.reports.try_recv() {
+                        self.take(report);
+                    }
+                    self.finish_at_door(done);
+                }
                 () = at_mono(self.output.due()) => self.output.catch_up(),
                 _ = mark.tick() => self.move_mark(),
                 _ = second.tick() => self.every_second(),
@@ -379,6 +388,9 @@ impl Slow {
         if let Some(journal) = self.output.journal() {
             journal.reopen();
         }
+        if let (Some(journal), Some(knockd)) = (self.output.knockd(), &self.plan.knockd) {
+            journal.re_reading(knockd, clock::now());
+        }
         let answer = match Plan::read(&self.started).map_err(|faults| faults.to_string()).and_then(|plan| {
             let look = surroundings::look(&plan).map_err(|error| causes::said(&error))?;
             Ok((plan, look))
@@ -460,6 +472,9 @@ impl Slow {
                 ),
                 "restart portcullis",
             );
+        }
+        if let (Some(journal), Some(knockd)) = (self.output.knockd(), &plan.knockd) {
+            journal.adopt(knockd, clock::now());
         }
         let before = std::mem::replace(&mut self.plan, plan);
         self.look = look;

@@ -5,6 +5,7 @@
 //! [`LogEvent`], which has two renderings: [`json::Line`] and [`log`].
 
 pub mod json;
+pub mod knockd;
 pub mod log;
 pub mod portsentry;
 pub mod store;

@@ -42,6 +42,8 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// `Interface`, or [`Options::INTERFACE`]; `-i` outranks it.
     pub interface: Option<String>,
+    /// `ScansMayOpen`, a key of ours that stands alone as `UseSyslog` does: a port scan may open doors, as with knockd.
+    pub scans_may_open: bool,
     /// The line of each key that the file has, in lower case.
     pub lines: BTreeMap<&'static str, usize>,
 }

@@ -25,7 +25,7 @@ const SEQ_TIMEOUT: u64 = 25;
 const CMD_TIMEOUT: u64 = 10;
 
 /// The keys of `[options]`.
-const OPTION_KEYS: [&str; 4] = ["usesyslog", "logfile", "pidfile", "interface"];
+const OPTION_KEYS: [&str; 5] = ["usesyslog", "logfile", "pidfile", "interface", "scansmayopen"];
 
 /// The keys of a door, with their other names.
 const DOOR_KEYS: [&str; 14] = [
@@ -243,6 +243,13 @@ impl Reader<'_> {
         }
         match (key, value) {
             ("usesyslog", None) => self.config.options.use_syslog = true,
+            ("scansmayopen", None) => {
+                self.config.options.scans_may_open = true;
+                let says = "a scan that comes by the right ports in their order opens a door, as with knockd; knockd \
+                            itself does not know this key, and would not start with it";
+                let mend = "take the line out before knockd is to read this file again";
+                self.say(Weight::Note, at_key, says, mend);
+            }
             ("logfile", Some((_, value))) => self.config.options.log_file = Some(PathBuf::from(value)),
             ("pidfile", Some((_, value))) => self.config.options.pid_file = Some(PathBuf::from(value)),
             ("interface", Some((at, value))) => {
@@ -275,6 +282,8 @@ impl Reader<'_> {
             "a comment begins with #".to_owned()
         } else if key == "usesyslog" {
             "write UseSyslog alone on its line".to_owned()
+        } else if key == "scansmayopen" {
+            "write ScansMayOpen alone on its line".to_owned()
         } else if is_here && value.is_none() {
             format!("write {key} = and a value")
         } else if OPTION_KEYS.contains(&key) {

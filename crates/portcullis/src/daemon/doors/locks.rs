@@ -141,7 +141,8 @@ fn common(one: &PortSet, other: &PortSet) -> PortSet {
     one.without(&one.without(other))
 }
 
-fn sequence(steps: &[WrittenStep], window: Duration) -> Result<Sequence, String> {
+/// The sequence of these steps.
+pub(in crate::daemon) fn sequence(steps: &[WrittenStep], window: Duration) -> Result<Sequence, String> {
     let step = |step: &WrittenStep| match step.protocol {
         StepProtocol::Tcp(flags) => {
             let flags = FlagTests { must: flags.set, must_not: flags.clear };

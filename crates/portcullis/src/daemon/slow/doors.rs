@@ -8,7 +8,7 @@ use portcullis_sys::clock;
 use tokio::time::Instant;
 
 use super::Slow;
-use crate::daemon::doorkeeper::DoorDone;
+use crate::daemon::doorkeeper::{DoorDone, Failed};
 use crate::daemon::guard::Order;
 use crate::record::store::Changes;
 use crate::record::store::doors::DoorChanges;
@@ -38,8 +38,15 @@ impl Slow {
                 let [(name, address, _)] = debts;
                 self.keeper.begin_opening(&name, address);
             }
+            DoorDone::Begins { name, address, is_end, runs } => {
+                self.output.at_door(&name, address, is_end, &runs);
+            }
             DoorDone::Ran { name, address, is_end, failed } => {
-                for why in failed {
+                for Failed { why, status } in failed {
+                    if let (Some(status), Some(journal)) = (status, self.output.knockd()) {
+                        journal.status(&name, status, &why);
+                        continue;
+                    }
                     let why = format!("door {name}, guest {address}: {why}");
                     self.fault(&why, if is_end { "run it by hand, if the door is still open" } else { "" });
                 }

@@ -17,10 +17,10 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// Lines or records that wait for a disk; about 1 MiB.
-pub(super) const UNWRITTEN: usize = 10_000;
+pub(in crate::record) const UNWRITTEN: usize = 10_000;
 
 /// How long after a fault it is tried again.
-pub(super) const RETRY: Duration = Duration::from_secs(1);
+pub(in crate::record) const RETRY: Duration = Duration::from_secs(1);
 
 /// Something to say about a file, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Notice {
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holds {
+pub(in crate::record) enum Holds {
     /// Lines; a torn last one is ended before another is appended.
     Lines,
     /// Records of bytes.
@@ -42,7 +42,7 @@ pub(super) enum Holds {
 
 /// A file that only grows.
 #[derive(Debug)]
-pub(super) struct AppendOnly {
+pub(in crate::record) struct AppendOnly {
     path: PathBuf,
     mode: u32,
     open: Option<File>,
@@ -62,7 +62,7 @@ pub(super) struct AppendOnly {
 
 impl AppendOnly {
     /// The file at `path`, which is created with `mode` at the first line; directories above it with 0755.
-    pub(super) fn new(path: PathBuf, mode: u32) -> AppendOnly {
+    pub(in crate::record) fn new(path: PathBuf, mode: u32) -> AppendOnly {
         AppendOnly {
             path,
             mode,
@@ -79,12 +79,12 @@ impl AppendOnly {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::record) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Appends a line with its end, or a record, in one write; or keeps it until that can be done.
-    pub(super) fn append(&mut self, bytes: Vec<u8>, holds: Holds, now: Mono) {
+    pub(in crate::record) fn append(&mut self, bytes: Vec<u8>, holds: Holds, now: Mono) {
         if self.waiting.len() < UNWRITTEN {
             self.waiting.push_back(bytes);
         } else {
@@ -94,14 +94,14 @@ impl AppendOnly {
     }
 
     /// Creates the file if it isn't there, so that a fault is known before there is a line.
-    pub(super) fn prepare(&mut self, now: Mono) {
+    pub(in crate::record) fn prepare(&mut self, now: Mono) {
         if let Err(error) = self.ensure(now) {
             self.fail(&error, now);
         }
     }
 
     /// Writes what waits, if it is time to try.
-    pub(super) fn tick(&mut self, holds: Holds, now: Mono) {
+    pub(in crate::record) fn tick(&mut self, holds: Holds, now: Mono) {
         if (self.waiting.is_empty() && self.fault.is_none()) || now < self.retry_at {
             return;
         }
@@ -112,12 +112,12 @@ impl AppendOnly {
     }
 
     /// The file may be another one now (logrotate): looked at before the next line.
-    pub(super) fn reopen(&mut self) {
+    pub(in crate::record) fn reopen(&mut self) {
         self.open = None;
     }
 
     /// Forgets what waits and is not to be written any more.
-    pub(super) fn retain(&mut self, mut is_kept: impl FnMut(&[u8]) -> bool) {
+    pub(in crate::record) fn retain(&mut self, mut is_kept: impl FnMut(&[u8]) -> bool) {
         if self.waiting.front().is_some_and(|bytes| !is_kept(bytes)) {
             // What stands of it in the file already is ended by the next line.
             self.written = 0;
@@ -127,22 +127,22 @@ impl AppendOnly {
     }
 
     /// Something about this file that was found elsewhere.
-    pub(super) fn notice(&mut self, notice: Notice) {
+    pub(in crate::record) fn notice(&mut self, notice: Notice) {
         self.notices.push(notice);
     }
 
     /// When [`AppendOnly::tick`] has something to do.
-    pub(super) fn due(&self) -> Option<Mono> {
+    pub(in crate::record) fn due(&self) -> Option<Mono> {
         (!self.waiting.is_empty() || self.fault.is_some()).then_some(self.retry_at)
     }
 
     /// What waits for the disk, oldest first.
-    pub(super) fn waiting(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub(in crate::record) fn waiting(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.waiting.iter().map(Vec::as_slice)
     }
 
     /// Sentences to say: a fault once when it begins, and its end.
-    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+    pub(in crate::record) fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
 
@@ -263,7 +263,7 @@ fn open_to_append(path: &Path, mode: u32) -> io::Result<File> {
 ///
 /// # Errors
 /// What open(2) says; `PermissionDenied` in words of our own where the file is not to be trusted.
-pub(super) fn open_existing(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(in crate::record) fn open_existing(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // O_NONBLOCK: a FIFO would hold us up.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     options.custom_flags(flags.bits().cast_signed());
@@ -275,12 +275,12 @@ pub(super) fn open_existing(path: &Path, options: &mut OpenOptions) -> io::Resul
     };
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(refused("it is no regular file; name one in portsentry.conf".to_owned()));
+        return Err(refused("it is no regular file; name one in the configuration".to_owned()));
     }
     if !is_trusted(found.uid()) {
         return Err(refused(format!(
             "it belongs to user {}, who could have put it there to have another file written; remove it, or \
-             chown root, or name a file in a directory of root's in portsentry.conf",
+             chown root, or name a file in a directory of root's in the configuration",
             found.uid()
         )));
     }
@@ -301,7 +301,7 @@ fn target_of_own_link(path: &Path) -> io::Result<PathBuf> {
     if !is_trusted(link.uid()) || !is_trusted(directory.uid()) || directory.mode() & 0o022 != 0 {
         return Err(refused(
             "it is a symbolic link in a directory where others may make one; remove it, or name a file in a \
-             directory of root's in portsentry.conf"
+             directory of root's in the configuration"
                 .to_owned(),
         ));
     }

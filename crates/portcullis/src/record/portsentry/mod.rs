@@ -5,14 +5,14 @@
 //! it?), [`order`] (lines of one source stand as the synchronous original wrote them, and nothing is called blocked
 //! before it is), and then the places: [`syslog`], [`screen`], [`history`], [`blocked`]. [`words`] has every text.
 
-mod append;
+pub(in crate::record) mod append;
 pub mod blocked;
 pub mod history;
 pub mod names;
 pub mod order;
 pub mod screen;
 pub mod syslog;
-mod time;
+pub(in crate::record) mod time;
 pub mod words;
 mod writer;
 

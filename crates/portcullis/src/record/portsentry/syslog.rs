@@ -62,7 +62,9 @@ impl Severity {
 #[derive(Debug)]
 pub struct Syslog {
     path: PathBuf,
-    pid: u32,
+    tag: String,
+    /// What is said of lines that were left out.
+    notice: u8,
     zone: TimeZone,
     socket: Option<UnixDatagram>,
     backlog: VecDeque<Vec<u8>>,
@@ -75,9 +77,16 @@ impl Syslog {
     /// Lines of the process `pid` to the socket at `path`; it need not exist yet.
     #[must_use]
     pub fn new(path: PathBuf, pid: u32, zone: TimeZone) -> Syslog {
+        Syslog::tagged(path, format!("portsentry[{pid}]"), Severity::Notice.priority(), zone)
+    }
+
+    /// Lines of whom `tag` names, all with this `priority` (RFC 3164 §4.1.1: facility times 8, and the severity).
+    #[must_use]
+    pub fn tagged(path: PathBuf, tag: String, priority: u8, zone: TimeZone) -> Syslog {
         Syslog {
             path,
-            pid,
+            tag,
+            notice: priority,
             zone,
             socket: None,
             backlog: VecDeque::new(),
@@ -89,7 +98,16 @@ impl Syslog {
 
     /// One line, stamped with `now`.
     pub fn send(&mut self, severity: Severity, text: &str, now: Now) {
-        let line = self.line(severity, text, now);
+        self.send_with(severity.priority(), text, now);
+    }
+
+    /// One line with the priority that all have ([`Syslog::tagged`]).
+    pub fn notice(&mut self, text: &str, now: Now) {
+        self.send_with(self.notice, text, now);
+    }
+
+    fn send_with(&mut self, priority: u8, text: &str, now: Now) {
+        let line = self.line(priority, text, now);
         if self.backlog.len() < BACKLOG {
             self.backlog.push_back(line);
         } else {
@@ -144,7 +162,7 @@ impl Syslog {
             let said = self.left_out;
             self.left_out = 0;
             let text = left_out_text(said);
-            let line = self.line(Severity::Notice, &text, now);
+            let line = self.line(self.notice, &text, now);
             self.backlog.push_back(line);
             return self.flush(now);
         }
@@ -169,10 +187,10 @@ impl Syslog {
         self.backlog.len() as u64
     }
 
-    fn line(&self, severity: Severity, text: &str, now: Now) -> Vec<u8> {
+    fn line(&self, priority: u8, text: &str, now: Now) -> Vec<u8> {
         let stamp = time::syslog(now.wall, &self.zone);
         let end = text.floor_char_boundary(LONGEST_LINE);
-        format!("<{}>{stamp} portsentry[{}]: {}", severity.priority(), self.pid, &text[..end]).into_bytes()
+        format!("<{priority}>{stamp} {}: {}", self.tag, &text[..end]).into_bytes()
     }
 }
 

@@ -19,6 +19,11 @@ pub(super) fn two(time: Wall, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%dT%H:%M:%S%.3f%z").to_string()
 }
 
+/// `2026-11-21 02:09`: of knockd's log (knockd 0.8, measured).
+pub(in crate::record) fn knockd(time: Wall, zone: &TimeZone) -> String {
+    zoned(time, zone).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
 /// A clock beyond the year 9999 is shown as the last moment that has a name.
 fn zoned(time: Wall, zone: &TimeZone) -> Zoned {
     let nanoseconds = i128::try_from(time.0.as_nanos()).unwrap_or(i128::MAX);
@@ -31,7 +36,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_three_forms_are_those_that_were_measured() {
+    fn the_forms_are_those_that_were_measured() {
         let zone = TimeZone::UTC;
         // PortSentry 1.2 and 2.x, measured: `1795226889 - 11/21/2026 02:08:09`, `2026-11-21T02:08:20.453+0000`.
         assert_eq!(one(Wall(Duration::from_secs(1_795_226_889)), &zone), "1795226889 - 11/21/2026 02:08:09");
@@ -39,6 +44,8 @@ mod tests {
             two(Wall(Duration::from_millis(1_795_226_900_453)), &zone),
             "2026-11-21T02:08:20.453+0000"
         );
+        // knockd 0.8, measured.
+        assert_eq!(knockd(Wall(Duration::from_secs(1_795_226_959)), &zone), "2026-11-21 02:09");
         assert_eq!(syslog(Wall(Duration::from_secs(1_795_227_000)), &zone), "Nov 21 02:10:00");
         assert_eq!(syslog(Wall(Duration::from_secs(1_793_500_000)), &zone), "Nov  1 02:26:40");
     }

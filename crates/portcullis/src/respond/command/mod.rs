@@ -60,12 +60,14 @@ pub struct Limits {
     pub time: Duration,
     /// From then until it is made to (SIGKILL), and once more until it is given up.
     pub grace: Duration,
+    /// Whether it is left to itself when the program ends, rather than killed.
+    pub is_left_behind: bool,
 }
 
 impl Default for Limits {
     /// 30 s, which is long for a firewall that waits for another's lock, and 2 s.
     fn default() -> Limits {
-        Limits { time: Duration::from_secs(30), grace: Duration::from_secs(2) }
+        Limits { time: Duration::from_secs(30), grace: Duration::from_secs(2), is_left_behind: false }
     }
 }
 
@@ -105,7 +107,7 @@ impl Invocation {
 /// of `PATH`, `HOME`, `SHELL` and `LANG`, and the umask 077 that PortSentry's commands had. What it prints is kept for
 /// the message, the last 4 KiB. What it leaves in the background goes on undisturbed, and is not waited for.
 ///
-/// If the future is dropped before it is ready, the whole group is killed.
+/// If the future is dropped before it is ready, the whole group is killed, unless it is to be left behind.
 ///
 /// # Errors
 /// It could not be started, its status was not 0, it was killed, or it took too long.
@@ -121,7 +123,8 @@ async fn run_words(line: &str, words: &[String], limits: &Limits) -> Result<(), 
     }
     let mut child = start(line, words).map_err(|error| failed(End::NotStarted(error), None))?;
     // Declared after the child, so dropped before it: the number is still its own then.
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let own = child.id().filter(|_| !limits.is_left_behind);
+    let mut group = Group(own.and_then(|id| Pid::from_raw(id.cast_signed())));
     let mut output = Output::of(&mut child);
     let Ok(ended) = timeout(limits.time, child.wait()).await else {
         let is_gone = end(&mut child, &mut group, &mut output, limits.grace).await;

@@ -19,7 +19,7 @@ fn run_plainly(line: &str) -> Result<(), CommandError> {
 }
 
 fn short() -> Limits {
-    Limits { time: Duration::from_millis(300), grace: Duration::from_millis(500) }
+    Limits { time: Duration::from_millis(300), grace: Duration::from_millis(500), is_left_behind: false }
 }
 
 fn message(line: &str) -> String {
