@@ -103,16 +103,16 @@ impl Journal {
         }
     }
 
-    /// The bans of these ended while nobody ran, or while their responses did, which is `why`: the blocked files name
-    /// them no longer.
-    pub fn let_in(&mut self, ended: BTreeSet<IpAddr>, why: &str, now: Now) {
+    /// The bans of these have ended: the blocked files name them no longer. That is told where there is a `why`; what
+    /// ends while we run tells it itself.
+    pub fn let_in(&mut self, ended: BTreeSet<IpAddr>, why: Option<&str>, now: Now) {
         let named = |own: &Written| own.listed.intersection(&ended).copied().collect::<BTreeSet<IpAddr>>();
         let named: BTreeSet<IpAddr> = self.writers.iter().flat_map(named).collect();
         if !named.is_empty() {
             self.forget(&named, now);
         }
-        for source in named {
-            self.say_of_let_in(source, why, now);
+        if let Some(why) = why {
+            named.into_iter().for_each(|source| self.say_of_let_in(source, why, now));
         }
     }
 

@@ -284,7 +284,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         persona.end_what_a_reboot_undid(&mut stored);
         let ended = persona.ended(&stored, since);
         let of_ended = ended.iter().map(Prefix::address).collect();
-        journal.let_in(of_ended, "its ban ended while nobody ran", since);
+        journal.let_in(of_ended, Some("its ban ended while nobody ran"), since);
         if let Some(errands) = &mut errands {
             errands.undo_of(&ended);
             let is_listed = |prefix: &Prefix| journal.is_listed(prefix.address());

@@ -120,8 +120,7 @@ impl Slow {
             Done::Undone { prefix, left } => {
                 // Its responses may have ended behind its ban, and have named it blocked.
                 if let Some(journal) = self.output.journal() {
-                    let why = "its ban ended before its responses did";
-                    journal.let_in(BTreeSet::from([prefix.address()]), why, clock::now());
+                    journal.let_in(BTreeSet::from([prefix.address()]), None, clock::now());
                 }
                 self.undone(prefix, &left);
                 for left in left {
