@@ -24,13 +24,26 @@ impl State {
         fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let state = Self(path);
         // Its own, so that no configuration of this host is read.
-        fs::write(state.configuration(), "")
-            .map_err(|error| format!("{}: {error}", state.configuration().display()))?;
+        state.configure("")?;
         Ok(state)
     }
 
+    /// Writes another configuration.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn configure(&self, configuration: &str) -> Result<(), String> {
+        fs::write(self.configuration(), configuration)
+            .map_err(|error| format!("{}: {error}", self.configuration().display()))
+    }
+
+    /// A file of the row's own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     fn configuration(&self) -> PathBuf {
-        self.0.join("bench.toml")
+        self.file("bench.toml")
     }
 }
 

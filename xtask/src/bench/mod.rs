@@ -3,6 +3,7 @@
 //! One file a row, and here what they share. All of it happens in network namespaces that vanish with the run.
 
 mod commands;
+mod doors;
 mod flood;
 mod guard;
 mod idle;
@@ -34,9 +35,10 @@ struct Row {
     measure: fn(&Bench) -> Result<Vec<Line>, String>,
 }
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     Row { name: "shut-out", measure: shut_out::measure },
     Row { name: "latency", measure: latency::measure },
+    Row { name: "doors", measure: doors::measure },
     Row { name: "flood", measure: flood::measure },
     Row { name: "made-up", measure: flood::measure_made_up },
     Row { name: "commands", measure: commands::measure },

@@ -40,6 +40,11 @@ pub struct Probe([u8; LENGTH]);
 impl Probe {
     /// The kernel fills in total length and checksum of the IP header (raw(7)).
     pub fn new(from: Ipv4Addr, to: SocketAddrV4) -> Self {
+        Self::numbered(from, to, 0x1234_5678)
+    }
+
+    /// The same with a sequence number of its own.
+    pub fn numbered(from: Ipv4Addr, to: SocketAddrV4, number: u32) -> Self {
         let mut bytes = [0; LENGTH];
         bytes[0] = 0x45;
         // Time to live, and TCP.
@@ -49,7 +54,7 @@ impl Probe {
         let tcp = &mut bytes[20..];
         tcp[..2].copy_from_slice(&40_000u16.to_be_bytes());
         tcp[2..4].copy_from_slice(&to.port().to_be_bytes());
-        tcp[4..8].copy_from_slice(&0x1234_5678u32.to_be_bytes());
+        tcp[4..8].copy_from_slice(&number.to_be_bytes());
         // Five words long; SYN; a window as nmap has it.
         tcp[12..16].copy_from_slice(&[5 << 4, 0x02, 4, 0]);
         let checksum = checksum(&bytes);
