@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod commands;
+mod crowds;
 mod examples;
 #[path = "../guard/harness.rs"]
 #[expect(dead_code, reason = "the tests of the guard use the rest")]
