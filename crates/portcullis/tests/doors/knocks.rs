@@ -107,3 +107,11 @@ pub fn wait_until_over(since: Instant, what: &str, mut is_there: impl FnMut() ->
     wait_until(SOON, what, || (!is_there()).then_some(()));
     since.elapsed()
 }
+
+/// Has the configuration read anew, and waits until the packet loop goes by it.
+#[track_caller]
+pub fn reload(guard: &Guard) {
+    assert_eq!(guard.verb(&["reload"]).code, 0);
+    // The packet loop answers in order.
+    guard.status();
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use testbed::{Lab, Running, Signal, wait_until};
 
 use crate::harness::{Guard, PROGRAM, Place, SOON, portcullis};
-use crate::knocks::{SERVICE, guests, knock, let_in, serve};
+use crate::knocks::{SERVICE, guests, knock, let_in, reload, serve};
 use crate::shutting::{gets_in, lab};
 
 const GUEST: &str = "10.77.0.1";
@@ -175,7 +175,7 @@ fn a_one_time_knock_that_was_heard_opens_nothing() {
     first.replay(&lab, &mut guard);
     second.replay(&lab, &mut guard);
     assert_shut(&lab, &guard, "after a kill");
-    assert_eq!(guard.verb(&["reload"]).code, 0);
+    reload(&guard);
     second.replay(&lab, &mut guard);
     assert_shut(&lab, &guard, "after a reload");
 }

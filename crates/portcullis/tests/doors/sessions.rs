@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use testbed::Lab;
 
 use crate::harness::{Guard, Place, SOON};
-use crate::knocks::{SERVICE, door, enter, guests, serve, wait_until_over};
+use crate::knocks::{SERVICE, door, enter, guests, reload, serve, wait_until_over};
 use crate::shutting::{gets_in, lab};
 
 const GUEST: &str = "10.77.0.1";
@@ -69,7 +69,7 @@ fn sessions_behind_a_door_that_a_reload_brings_go_on_and_are_counted() {
     let place = Place::new("");
     let mut guard = Guard::at(&lab.victim, &place, &[]);
     place.configure(&door(""));
-    assert_eq!(guard.verb(&["reload"]).code, 0);
+    reload(&guard);
     let told = guard.wait_for(SOON, |event| event["what"].to_string().contains("behind door"));
     assert!(told["what"].as_str().unwrap().contains("1 behind door ssh"), "{told}");
     assert!(stands(&mut session) && !gets_in(&lab, GUEST));

@@ -6,7 +6,9 @@ use testbed::{Lab, wait_until};
 
 use crate::harness::{Guard, Place, SOON};
 use crate::kernel::can_connect;
-use crate::knocks::{RIGHT, SERVICE, door, enter, guests, knock, let_in, listed, serve, wait_until_over};
+use crate::knocks::{
+    RIGHT, SERVICE, door, enter, guests, knock, let_in, listed, reload, serve, wait_until_over,
+};
 
 const STRANGERS: [&str; 2] = ["10.77.0.9", "fd77::9"];
 
@@ -153,20 +155,20 @@ fn a_reload_shuts_doors_that_are_new_and_opens_those_that_are_gone() {
     assert!(gets_in(&lab, STRANGERS[0]));
 
     place.configure(&door("open_for = \"1h\""));
-    assert_eq!(guard.verb(&["reload"]).code, 0);
+    reload(&guard);
     assert!(!gets_in(&lab, STRANGERS[0]) && !gets_in(&lab, STRANGERS[1]));
     enter(&lab, &mut guard, GUESTS[0]);
 
     // A door that comes before it moves it to another place, and that is all.
     let other = "[door.aaa]\nkind = \"sequence\"\nsequence = \"1001, 1002, 1003\"\nopens = \"tcp/2223\"\n";
     place.configure(&format!("{other}{}", door("open_for = \"2h\"")));
-    assert_eq!(guard.verb(&["reload"]).code, 0);
+    reload(&guard);
     assert!(gets_in(&lab, GUESTS[0]) && !gets_in(&lab, STRANGERS[0]));
     assert_eq!(guests(&guard, "ssh"), [GUESTS[0]]);
     assert!(guests(&guard, "aaa").is_empty());
 
     place.configure(other);
-    assert_eq!(guard.verb(&["reload"]).code, 0);
+    reload(&guard);
     assert!(gets_in(&lab, STRANGERS[0]) && gets_in(&lab, STRANGERS[1]));
     wait_until(SOON, "the opening to end with its door", || {
         let closed = guard.told("close");
@@ -174,7 +176,7 @@ fn a_reload_shuts_doors_that_are_new_and_opens_those_that_are_gone() {
     });
 
     place.configure(&door(""));
-    assert_eq!(guard.verb(&["reload"]).code, 0);
+    reload(&guard);
     assert!(!gets_in(&lab, GUESTS[0]), "an opening of a door that was gone has come back with it");
 }
 
