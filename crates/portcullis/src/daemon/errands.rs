@@ -373,7 +373,26 @@ impl Errands {
         }
         self.rest(prefix.address());
         self.in_force.remove(&prefix);
+        self.take_line_back(prefix);
         Standing::GivenUp(String::new())
+    }
+
+    /// Nobody is called blocked for a line in hosts.deny, so no `unban` would find it: it goes with the block that
+    /// failed.
+    fn take_line_back(&mut self, prefix: Prefix) {
+        let Some(effects) = self.effects.get_mut(&prefix) else { return };
+        let Some(line) = effects.hosts_deny.take() else { return };
+        if effects.is_nothing() {
+            self.effects.remove(&prefix);
+        }
+        self.unsaved.insert(prefix);
+        self.busy.insert(prefix);
+        let (hosts_deny, limits) = (Arc::clone(&self.hosts_deny), self.limits);
+        let line = Effects { hosts_deny: Some(line), ..Effects::default() };
+        self.running.spawn(async move {
+            let left = undo_all(line, true, &hosts_deny, &limits).await;
+            Finished::Undone { prefix, left }
+        });
     }
 
     fn rests(&mut self, address: IpAddr) -> bool {
