@@ -1,5 +1,5 @@
 //! Openings in force: for whom, since, until. What is in the kernel in truth comes back as answers
-//! ([`Openings::answered`]); what is refused is tried again.
+//! (`Openings::answered`); what is refused is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
 //! Plain sockets on the watched ports, for who may not capture and for PortSentry's connect modes: finished
 //! connections and datagrams are seen, nothing else. A scanner sees these ports open; what he is told there is at
-//! most the banner that was asked for ([`banner`]).
+//! most the banner that was asked for (`banner`).
 //!
-//! [`ports`] opens the ports, comes back to those that were in use, and gives up those that a service wants.
+//! `ports` opens the ports, comes back to those that were in use, and gives up those that a service wants.
 
 mod banner;
 mod ports;

@@ -85,8 +85,13 @@ struct Arguments {
 /// The words behind `portcullis knock`, which are knock's own business.
 #[derive(Debug, Args)]
 pub struct KnockWords {
-    /// HOST PORT[:PROTO]… and options; -h lists them
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    /// What the old client took.
+    #[arg(
+        help = "HOST PORT[:PROTO]… and options; -h lists them",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTION"
+    )]
     pub words: Vec<OsString>,
 }
 

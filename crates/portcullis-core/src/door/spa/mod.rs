@@ -2,7 +2,7 @@
 //! clients which people have (the command line's, Android's) open our doors.
 //!
 //! The engine gives every datagram that may be one to [`Spa::receive`]. The order is: the text itself
-//! ([`envelope::check`]), HMAC, cipher, fields, replay and age, then what the user may. Nobody without a key gets
+//! (`envelope::check`), HMAC, cipher, fields, replay and age, then what the user may. Nobody without a key gets
 //! further than the HMAC, and everything behind it is bounded too.
 //!
 //! **Cost.** A junk packet is looked at once (8 ns for random bytes), and if it has the shape of a real one, costs an

@@ -163,7 +163,7 @@ pub struct Guest {
 pub struct Guests {
     /// By door, in the doors' order.
     pub guests: Vec<Guest>,
-    /// Whether nothing changed in nftables while they were read; see [`super::Held::is_settled`].
+    /// Whether nothing changed in nftables while they were read; see `Held::is_settled`.
     pub is_settled: bool,
 }
 

@@ -181,7 +181,7 @@ impl Writer {
         }
     }
 
-    /// A line that strangers can bring about in any number, under the ceiling of [`RATE`] and [`BURST`].
+    /// A line that strangers can bring about in any number, under the ceiling of `RATE` and `BURST`.
     pub fn say_of_stranger(&mut self, text: &str, now: Now) {
         if self.may_say(now.mono) {
             self.say(text, now);
