@@ -38,6 +38,10 @@ const REST: Duration = Duration::from_secs(60);
 /// Sources given up lately that are remembered; of more, the first are forgotten.
 const GIVEN_UP_KEPT: usize = 10_000;
 
+/// What is left to a person where others had made the block.
+const BY_OTHERS: &str = "whoever had blocked it before portcullis came, PortSentry most likely, may have left a firewall \
+                         rule and a line in hosts.deny: take them away by hand";
+
 /// What came of an errand.
 #[derive(Debug)]
 pub enum Done {
@@ -94,6 +98,8 @@ pub struct Errands {
     /// Changed since they were last taken for the store.
     unsaved: HashSet<Prefix>,
     failures: HashMap<Prefix, u32>,
+    /// Blocked by others before us; bounded by the bans, like those below.
+    found: HashSet<Prefix>,
     /// Told to be in force, by this run or an earlier one; bounded by the bans, whose ends come here as errands.
     in_force: HashSet<Prefix>,
     given_up: HashMap<IpAddr, Mono>,
@@ -139,6 +145,7 @@ impl Errands {
             effects,
             unsaved: HashSet::new(),
             failures: HashMap::new(),
+            found: HashSet::new(),
             in_force: HashSet::new(),
             given_up: HashMap::new(),
             given_up_in_order: VecDeque::new(),
@@ -155,6 +162,11 @@ impl Errands {
     /// These are in force since an earlier run, which has told so: that they are put back is no news.
     pub fn are_told(&mut self, before: impl IntoIterator<Item = Prefix>) {
         self.in_force.extend(before);
+    }
+
+    /// Others had blocked these before us: what they did for it is not known, and not ours to undo.
+    pub fn were_found(&mut self, by_others: impl IntoIterator<Item = Prefix>) {
+        self.found.extend(by_others);
     }
 
     /// Takes back what was done about these: their bans ended while nobody ran who could have.
@@ -248,8 +260,9 @@ impl Errands {
             Errand::Undo(prefix) => {
                 self.failures.remove(&prefix);
                 self.in_force.remove(&prefix);
+                let left = self.found.remove(&prefix).then(|| BY_OTHERS.to_owned()).into_iter().collect();
                 let Some(effects) = self.effects.remove(&prefix) else {
-                    return Some(Done::Undone { prefix, left: Vec::new() });
+                    return Some(Done::Undone { prefix, left });
                 };
                 self.unsaved.insert(prefix);
                 let (hosts_deny, limits) = (Arc::clone(&self.hosts_deny), self.limits);

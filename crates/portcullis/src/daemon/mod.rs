@@ -30,7 +30,7 @@ use std::net::IpAddr;
 use std::thread;
 
 use portcullis_core::engine::{Engine, View};
-use portcullis_core::event::{Mode, Until};
+use portcullis_core::event::{Cause, Mode, Until};
 use portcullis_core::net::Prefix;
 use portcullis_core::scan::sources::Secret;
 use portcullis_sys::capabilities::{self, Capability};
@@ -287,6 +287,9 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         journal.let_in(of_ended, Some("its ban ended while nobody ran"), since);
         if let Some(errands) = &mut errands {
             errands.undo_of(&ended);
+            let found = stored.bans.iter().filter(|(ban, _)| ban.cause == Cause::FoundInForce);
+            errands.were_found(found.map(|(ban, _)| ban.prefix).filter(|prefix| !ended.contains(prefix)));
+            errands.were_found(before.iter().map(|address| Prefix::single(*address)));
             let is_listed = |prefix: &Prefix| journal.is_listed(prefix.address());
             errands.are_told(stored.bans.iter().map(|(ban, _)| ban.prefix).filter(is_listed));
         }

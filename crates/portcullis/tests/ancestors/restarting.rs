@@ -277,6 +277,12 @@ fn whom_an_older_portsentry_has_blocked_is_left_to_it() {
         assert!(bans.lines().any(is_left), "round {round}: {bans}");
         daemon.stop();
     }
+    let _daemon = victim.start(Program::Ours, "-stcp");
+    let mut unban = victim.lab.victim.command(env!("CARGO_BIN_EXE_portcullis"));
+    let said = unban.args(["unban", "10.77.0.31", "--instance", "ps-stcp"]).output().unwrap();
+    let why = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(1), "what others did is not undone by us: {why}");
+    assert!(why.contains("a firewall rule and a line in hosts.deny: take them away by hand"), "{why}");
     let told = victim.syslog();
     assert!(!told.iter().any(|line| line.contains("Host 10.77.0.31 has been blocked")), "{told:#?}");
 }
