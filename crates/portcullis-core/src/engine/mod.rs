@@ -260,7 +260,6 @@ impl Engine {
     /// Whether nothing is to be learnt from a contact, whoever answers it; why is counted.
     fn is_counted_without_judging(&mut self, contact: &Contact) -> bool {
         let target = contact.target;
-        let tells_blocked = self.singly.as_ref().is_some_and(|own| own.settings.tells_blocked);
         let watched = match target.protocol {
             Protocol::Tcp | Protocol::Sctp => &self.settings.tcp,
             Protocol::Udp => &self.settings.udp,
@@ -276,8 +275,7 @@ impl Engine {
             &mut self.counters.unwatched
         } else if self.singly.is_some() && !singly::is_event(contact) {
             &mut self.counters.no_contact
-        } else if self.view == View::Live && !tells_blocked && self.ledger.covering(contact.source).is_some()
-        {
+        } else if self.view == View::Live && self.is_untold_if_blocked(contact.source) {
             &mut self.counters.banned
         } else {
             return false;

@@ -99,6 +99,17 @@ pub(super) fn is_event(contact: &Contact) -> bool {
 }
 
 impl Engine {
+    /// Whether a source is banned, and nothing that it does is told any more. One by one it is told of those whom others
+    /// had blocked: whether that still holds, nobody here knows.
+    pub(super) fn is_untold_if_blocked(&self, source: IpAddr) -> bool {
+        let Some(cause) = self.ledger.covering(source).and_then(|prefix| self.ledger.cause(&prefix)) else {
+            return false;
+        };
+        self.singly
+            .as_ref()
+            .is_none_or(|own| !own.settings.tells_blocked && !matches!(cause, Cause::FoundInForce))
+    }
+
     /// Judges one event, and tells it.
     pub(super) fn count_singly(&mut self, probe: Probe, host: &mut dyn Host) -> Option<Fate> {
         let (now, contact) = (probe.at, probe.contact);

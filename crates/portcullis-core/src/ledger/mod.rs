@@ -156,6 +156,12 @@ impl Ledger {
             .find(|prefix| self.bans.contains_key(prefix))
     }
 
+    /// Why exactly this prefix is banned.
+    #[must_use]
+    pub fn cause(&self, prefix: &Prefix) -> Option<&Cause> {
+        self.bans.get(prefix).map(|entry| &entry.cause)
+    }
+
     /// The ban of exactly this prefix.
     #[must_use]
     pub fn get(&self, now: Now, prefix: &Prefix) -> Option<Ban> {

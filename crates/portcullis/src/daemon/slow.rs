@@ -52,6 +52,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The kernel's sets are compared with the ledger element by element this often; a list of 100,000 takes a second.
 const COMPARE_EVERY: Duration = Duration::from_secs(600);
 
+/// A ban that is on its way to the kernel while somebody changes our sets is not missed by the listing of that moment. So
+/// long after a change there is one more, when it has arrived.
+const ARRIVED: Duration = Duration::from_secs(2);
+
 /// Several changes at once (an interface that comes up) are looked at together.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -192,7 +196,10 @@ impl Slow {
                 changed = announced(monitor.as_mut(), Monitor::drain) => {
                     match changed {
                         Ok(nftables::Change::None) => {}
-                        Ok(_) => self.compare(),
+                        Ok(_) => {
+                            self.compare();
+                            compare.reset_after(ARRIVED);
+                        }
                         Err(error) => self.missed("changes of our table", &error),
                     }
                 }

@@ -285,6 +285,12 @@ fn whom_an_older_portsentry_has_blocked_is_left_to_it() {
     assert!(why.contains("a firewall rule and a line in hosts.deny: take them away by hand"), "{why}");
     let told = victim.syslog();
     assert!(!told.iter().any(|line| line.contains("Host 10.77.0.31 has been blocked")), "{told:#?}");
+    let is_heard = |line: &&String| line.contains("Host: 10.77.0.31/10.77.0.31 is already blocked Ignoring");
+    let heard = told.iter().filter(is_heard).count();
+    assert_eq!(
+        heard, 2,
+        "nobody knows whether that block still holds, so each of his probes is told: {told:#?}"
+    );
 }
 
 /// After a reboot our set is empty; that we fill it again is no news of the hosts in it.
