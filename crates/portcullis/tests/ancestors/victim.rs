@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ pub const IGNORE: &str = "/etc/portsentry/portsentry.ignore";
 
 /// Where the configuration of the tests keeps history and blocked files.
 pub const STATE: &str = "/var/lib/portsentry";
+
+/// What goes through the log to see how far it has been read.
+const MARK: &[u8] = b"mark";
 
 /// The first process of a process namespace. It starts the daemon as an administrator would, tells how that
 /// ended, and obeys the test; whatever has gone to the background ends with it.
@@ -70,6 +74,8 @@ pub fn original_is_there() -> bool {
 pub struct Victim {
     pub lab: Lab,
     log: Arc<Mutex<Vec<String>>>,
+    /// Into the log, and how many marks have come out of it.
+    marks: (UnixDatagram, Arc<AtomicU64>),
     services: Option<Running>,
 }
 
@@ -87,15 +93,23 @@ impl Victim {
         let log = Arc::new(Mutex::new(Vec::new()));
         let socket = lab.victim.enter(|| UnixDatagram::bind("/dev/log")).unwrap();
         let heard = Arc::clone(&log);
+        let into_log = UnixDatagram::unbound().unwrap();
+        lab.victim.enter(|| into_log.connect("/dev/log")).unwrap();
+        let marks = Arc::new(AtomicU64::new(0));
+        let marks_heard = Arc::clone(&marks);
         // It holds nothing but the socket, and ends when the test's process does.
         thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(length) = socket.recv(&mut buffer) {
+                if buffer[..length] == *MARK {
+                    marks_heard.fetch_add(1, Ordering::Release);
+                    continue;
+                }
                 let text = String::from_utf8_lossy(&buffer[..length]);
                 lock(&heard).push(text.trim_end_matches(['\0', '\n']).to_owned());
             }
         });
-        let victim = Self { lab, log, services: None };
+        let victim = Self { lab, log, marks: (into_log, marks), services: None };
         victim.write(IGNORE, "");
         victim.clean();
         Some(victim)
@@ -145,6 +159,7 @@ while True:
             let words: Vec<&str> = ["nft", "delete"].into_iter().chain(table.split_whitespace()).collect();
             self.lab.victim.run(&words);
         }
+        self.catch_up();
         lock(&self.log).clear();
     }
 
@@ -170,12 +185,22 @@ while True:
     /// The system log since [`Victim::clean`], each entry without time and process number:
     /// `<29>attackalert: …`.
     pub fn syslog(&self) -> Vec<String> {
-        lock(&self.log).iter().map(|entry| without_time(entry)).collect()
+        self.raw_syslog().iter().map(|entry| without_time(entry)).collect()
     }
 
     /// The same, exactly as it arrived.
     pub fn raw_syslog(&self) -> Vec<String> {
+        self.catch_up();
         lock(&self.log).clone()
+    }
+
+    /// Waits until all that was said before has been read: it comes out of the socket in the order in which it went in.
+    #[track_caller]
+    fn catch_up(&self) {
+        let (into_log, heard) = &self.marks;
+        let before = heard.load(Ordering::Acquire);
+        into_log.send(MARK).unwrap();
+        wait_until(SOON, "the log to be read", || (heard.load(Ordering::Acquire) > before).then_some(()));
     }
 
     /// Whether a daemon has said since [`Victim::clean`] that it ends.
