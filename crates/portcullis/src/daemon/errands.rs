@@ -260,17 +260,14 @@ impl Errands {
             Errand::Undo(prefix) => {
                 self.failures.remove(&prefix);
                 self.in_force.remove(&prefix);
-                let left = self.found.remove(&prefix).then(|| BY_OTHERS.to_owned()).into_iter().collect();
+                let is_found = self.found.remove(&prefix);
                 let Some(effects) = self.effects.remove(&prefix) else {
+                    let left = is_found.then(|| BY_OTHERS.to_owned()).into_iter().collect();
                     return Some(Done::Undone { prefix, left });
                 };
                 self.unsaved.insert(prefix);
-                let (hosts_deny, limits) = (Arc::clone(&self.hosts_deny), self.limits);
-                let is_here = effects.boot == self.boot;
-                self.running.spawn(async move {
-                    let left = undo_all(effects, is_here, &hosts_deny, &limits).await;
-                    Finished::Undone { prefix, left }
-                });
+                self.undo(prefix, effects);
+                return None;
             }
             Errand::Respond { prefix, protocol, port } => {
                 if self.rests(prefix.address()) {
@@ -399,11 +396,16 @@ impl Errands {
             self.effects.remove(&prefix);
         }
         self.unsaved.insert(prefix);
+        self.undo(prefix, Effects { hosts_deny: Some(line), ..Effects::default() });
+    }
+
+    /// Begins to undo `effects`; until that has ended, other errands about `prefix` wait.
+    fn undo(&mut self, prefix: Prefix, effects: Effects) {
         self.busy.insert(prefix);
         let (hosts_deny, limits) = (Arc::clone(&self.hosts_deny), self.limits);
-        let line = Effects { hosts_deny: Some(line), ..Effects::default() };
+        let is_of_this_boot = effects.boot == self.boot;
         self.running.spawn(async move {
-            let left = undo_all(line, true, &hosts_deny, &limits).await;
+            let left = undo_all(effects, is_of_this_boot, &hosts_deny, &limits).await;
             Finished::Undone { prefix, left }
         });
     }
