@@ -299,10 +299,13 @@ pub enum What {
         /// Why that one is protected.
         why: Protection,
     },
-    /// Bans were missing from the kernel and are sent again; one that the kernel refuses tells so by itself.
+    /// Bans, or guests of doors, were missing from the kernel and are sent again; one that the kernel refuses tells so
+    /// by itself.
     Repair {
-        /// How many.
+        /// How many bans.
         bans: usize,
+        /// How many guests.
+        guests: usize,
     },
     /// Something happened at a door.
     Door {

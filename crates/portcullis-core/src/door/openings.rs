@@ -91,6 +91,8 @@ struct Entry {
     by: By,
     user: Option<User>,
     state: OpeningState,
+    /// When the kernel said so last.
+    acknowledged: Mono,
     tries: u32,
 }
 
@@ -164,6 +166,7 @@ impl Openings {
             by: wish.by,
             user: wish.user,
             state: OpeningState::Pending,
+            acknowledged: Mono::default(),
             tries: 0,
         };
         let before = self.take(place);
@@ -200,6 +203,7 @@ impl Openings {
             by: opening.by,
             user: opening.user.clone(),
             state: OpeningState::Pending,
+            acknowledged: Mono::default(),
             tries: 0,
         };
         let place = (opening.door, opening.address);
@@ -253,7 +257,7 @@ impl Openings {
         if let Some(entry) = self.open.get_mut(&place) {
             let is_news = !is_done && entry.state != OpeningState::Failed;
             if is_done {
-                (entry.state, entry.tries) = (OpeningState::InForce, 0);
+                (entry.state, entry.tries, entry.acknowledged) = (OpeningState::InForce, 0, now.mono);
             } else {
                 entry.state = OpeningState::Failed;
                 self.retries.insert((now.mono + ledger::pause(entry.tries), place));
@@ -272,6 +276,28 @@ impl Openings {
             *tries += 1;
         }
         is_news
+    }
+
+    /// Openings in force that the kernel did not hold when a listing was begun at `listed`. Those that it has
+    /// acknowledged since are not missed, nor those that end now.
+    pub(crate) fn missing(
+        &self,
+        now: Now,
+        listed: Mono,
+        is_held: impl Fn(&Name, IpAddr) -> bool,
+    ) -> Vec<Place> {
+        let is_missing = |((_, address), entry): &(&Place, &Entry)| {
+            entry.state == OpeningState::InForce
+                && entry.acknowledged < listed
+                && entry.deadline.since(now.mono) >= ledger::TOLERANCE
+                && !is_held(&entry.name, *address)
+        };
+        self.open.iter().filter(is_missing).map(|(place, _)| *place).collect()
+    }
+
+    /// The store still has this, and it is over.
+    pub(crate) fn forget_stored(&mut self, opening: &Opening) {
+        self.dirty.insert((opening.name.clone(), opening.address));
     }
 
     /// What is to be tried again by now: whether to open, and which.

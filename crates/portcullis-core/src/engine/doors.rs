@@ -206,8 +206,23 @@ impl Engine {
         }
     }
 
+    /// The guests of each door that is in the kernel, as it held them when a listing was begun at `listed`: openings that
+    /// are missing there go out again with the time that they have left.
+    pub fn compare_openings(&mut self, now: Now, listed: Mono, held: &BTreeMap<Name, BTreeSet<IpAddr>>) {
+        let is_held = |name: &Name, address| held.get(name).is_none_or(|guests| guests.contains(&address));
+        let missing = self.doors.openings.missing(now, listed, is_held);
+        if missing.is_empty() {
+            return;
+        }
+        self.record(now, What::Repair { bans: 0, guests: missing.len() });
+        for (door, address) in missing {
+            self.send_opening(now, door, address);
+        }
+    }
+
     /// Openings as the store knew them; call once, before the first packet. Hands back those that can't be brought back,
-    /// since their time is over or their door is gone: whoever still owes them something (a stop command) does it now.
+    /// since their time is over or their door is gone: whoever still owes them something (a stop command) does it now,
+    /// and the store is to forget them.
     pub fn restore_openings(&mut self, now: Now, stored: &[(Opening, Duration)]) -> Vec<Opening> {
         let mut over = Vec::new();
         for (opening, length) in stored {
@@ -220,7 +235,10 @@ impl Engine {
             });
             match door.filter(|_| is_back) {
                 Some(door) => self.send_opening(now, door, opening.address),
-                None => over.push(opening.clone()),
+                None => {
+                    self.doors.openings.forget_stored(opening);
+                    over.push(opening.clone());
+                }
             }
         }
         over

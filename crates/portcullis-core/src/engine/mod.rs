@@ -315,7 +315,7 @@ impl Engine {
         }
         if !difference.missing.is_empty() {
             self.enforce(now, &difference.missing);
-            self.record(now, What::Repair { bans: difference.missing.len() });
+            self.record(now, What::Repair { bans: difference.missing.len(), guests: 0 });
         }
     }
 

@@ -16,7 +16,7 @@ const RELEASED_KEPT: Duration = Duration::from_secs(60);
 const RELEASED_MOST: usize = 65_536;
 
 /// A ban in the ledger and an element in the kernel may end this far apart (the kernel's clock ticks coarsely).
-const TOLERANCE: Duration = Duration::from_secs(2);
+pub(crate) const TOLERANCE: Duration = Duration::from_secs(2);
 
 /// An element as the kernel holds it: whom, and how long still (`None` is for ever).
 pub type Held = (Prefix, Option<Duration>);

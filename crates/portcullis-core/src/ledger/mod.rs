@@ -21,6 +21,7 @@ use crate::policy::Block;
 use crate::scan::sources::Secret;
 use crate::time::{Mono, Now, Wall};
 
+pub(crate) use compare::TOLERANCE;
 pub use compare::{Difference, Held};
 use ends::Ends;
 pub use past::{Past, Terms};

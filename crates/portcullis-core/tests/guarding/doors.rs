@@ -1,10 +1,11 @@
 //! Stories of openings: by hand, refreshed, expired, renewed, restored, and what a stranger to the kernel does to them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_core::door::{
-    Change, Door, DoorId, FlagTests, Lock, Opening, OpeningState, Sequence, Settings, Step,
+    Change, Door, DoorId, FlagTests, Lock, Name, Opening, OpeningState, Sequence, Settings, Step,
 };
 use portcullis_core::engine;
 use portcullis_core::engine::doors::OpenRefusal;
@@ -180,4 +181,54 @@ fn a_flushed_table_gets_its_openings_back() {
     story.engine.send_openings(story.now);
     assert_eq!(story.told(), [""; 0]);
     assert_eq!(story.open, [(SSH, address(GUEST))]);
+}
+
+#[test]
+fn a_guest_taken_out_by_hand_comes_back_with_the_time_that_he_has_left() {
+    let other = "2001:db8:5::1";
+    let mut story = Story::with(with(vec![ssh()]));
+    for guest in [GUEST, other] {
+        story.engine.open_by_hand(story.now, SSH, address(guest), None).unwrap();
+    }
+    story.told();
+    let ssh = |guests: &[&str]| -> BTreeMap<Name, BTreeSet<IpAddr>> {
+        let guests = guests.iter().map(|guest| address(guest)).collect();
+        [("ssh".parse().unwrap(), guests)].into()
+    };
+    let compare = |story: &mut Story, listed, held: &BTreeMap<_, _>| {
+        story.engine.compare_openings(story.now, listed, held);
+        story.told()
+    };
+    let acknowledged = story.now.mono;
+    story.pass(seconds(30));
+    story.open.retain(|(_, guest)| *guest != address(GUEST));
+    assert_eq!(
+        compare(&mut story, acknowledged, &ssh(&[other])),
+        [""; 0],
+        "listed before the kernel had him"
+    );
+    let listed = story.now.mono;
+    assert_eq!(compare(&mut story, listed, &BTreeMap::new()), [""; 0], "no door of the kernel's");
+    assert_eq!(compare(&mut story, listed, &ssh(&[GUEST, other])), [""; 0]);
+    assert_eq!(compare(&mut story, listed, &ssh(&[other])), ["repair 1 guests"]);
+    assert!(story.open.contains(&(SSH, address(GUEST))));
+    assert_eq!(story.pass(seconds(29)), [""; 0]);
+    let listed = story.now.mono;
+    assert_eq!(compare(&mut story, listed, &ssh(&[])), [""; 0], "the kernel ends him a moment before");
+    assert_eq!(story.pass(seconds(1)).len(), 2, "with the time that he had");
+}
+
+#[test]
+fn the_store_forgets_openings_that_ended_while_nobody_ran() {
+    let mut before = Story::with(with(vec![ssh()]));
+    before.engine.open_by_hand(before.now, SSH, address(GUEST), None).unwrap();
+    let changes = before.engine.opening_changes(before.now, 10);
+    let [Change::Opened { opening, length }] = &changes[..] else { panic!("{changes:?}") };
+    let gone = Opening { name: "gone".parse().unwrap(), ..opening.clone() };
+    let mut story = Story::with(with(vec![ssh()]));
+    story.pass(seconds(61));
+    let stored = [(opening.clone(), *length), (gone, *length)];
+    assert_eq!(story.engine.restore_openings(story.now, &stored).len(), 2);
+    let shut = |name: &str| Change::Shut { door: name.parse().unwrap(), address: address(GUEST) };
+    assert_eq!(story.engine.opening_changes(story.now, 10), [shut("gone"), shut("ssh")]);
 }

@@ -247,7 +247,8 @@ fn words(what: &What) -> String {
         What::Unban { prefix, why, .. } => format!("unban {prefix} {}", why.words()),
         What::Allow { prefix, until } => format!("allow {prefix} {}", until.is_some()),
         What::Refused { prefix, protected, why } => format!("refused {prefix} {protected} {why:?}"),
-        What::Repair { bans } => format!("repair {bans}"),
+        What::Repair { bans, guests: 0 } => format!("repair {bans}"),
+        What::Repair { guests, .. } => format!("repair {guests} guests"),
         What::Door { door, event } => event.sentence(door),
         What::Fault(fault) => format!("fault {fault:?}"),
     }

@@ -4,12 +4,13 @@
 mod locks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_core::door::{Door, FlagTests, Lock, Mode, Name, Reach, Sequence, Settings};
 use portcullis_core::net::{PortSet, Protocol};
 use portcullis_sys::netlink::NetlinkError;
-use portcullis_sys::nftables::{DoorName, DoorRules, Doors, InterfaceName, Mark};
+use portcullis_sys::nftables::{DoorName, DoorRules, Doors, Guests, InterfaceName, Mark};
 use portcullis_sys::sock_diag::Sockets;
 use tokio::sync::mpsc;
 
@@ -42,6 +43,9 @@ pub struct DoorPlan {
     /// How commands are run.
     pub pace: Pace,
 }
+
+/// Whom the kernel lets in, by each door that is in it.
+pub type GuestsByDoor = BTreeMap<Name, BTreeSet<IpAddr>>;
 
 impl DoorPlan {
     /// The doors of `config`; with `observes` none of them acts.
@@ -101,6 +105,16 @@ impl DoorPlan {
         let is_spared = forwarding::is_spared()?;
         let was_spared = std::mem::replace(&mut self.kernel.spares_forwarded, is_spared);
         Ok(is_spared != was_spared)
+    }
+
+    /// A listing of the kernel's sets, by the engine's names of doors; those without a guest are in it too.
+    #[must_use]
+    pub fn by_door(&self, listed: &Guests) -> GuestsByDoor {
+        let of_door = |in_kernel: &DoorName| {
+            let own = listed.guests.iter().filter(|guest| guest.door == *in_kernel);
+            own.map(|guest| guest.address).collect()
+        };
+        self.in_kernel.iter().map(|(name, in_kernel)| (name.clone(), of_door(in_kernel))).collect()
     }
 
     /// The fast path's hands for these doors, and the other end of their queue.

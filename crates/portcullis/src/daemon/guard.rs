@@ -21,7 +21,7 @@ use portcullis_sys::{clock, priority};
 use tokio::sync::{mpsc, oneshot};
 
 use super::desk;
-use super::doors::DoorPlan;
+use super::doors::{DoorPlan, GuestsByDoor};
 use super::host::KernelHost;
 use super::plan::Plan;
 use super::surroundings::Look;
@@ -51,8 +51,8 @@ pub enum Order {
     Command(Command, oneshot::Sender<Answer>),
     /// The host looks like this now.
     Surround(Box<Surroundings>, Box<FilterSpec>),
-    /// What the kernel held when a listing was begun.
-    Compare(Mono, nftables::Held),
+    /// What the kernel held when a listing was begun: bans, and the guests of its doors.
+    Compare(Mono, nftables::Held, GuestsByDoor),
     /// The store has (or has not) kept these.
     Saved(Vec<Change>, bool),
     /// A new configuration; a persona's has responses.
@@ -405,7 +405,10 @@ impl Guard {
                 self.filter = FilterSpec { muted_udp, ..*filter };
                 self.set_filter();
             }
-            Order::Compare(listed, held) => {
+            Order::Compare(listed, held, guests) => {
+                if held.is_intact {
+                    self.engine.compare_openings(now, listed, &guests);
+                }
                 if !held.is_intact
                     && let Some(kernel) = &mut self.hands.kernel
                 {

@@ -298,11 +298,15 @@ impl Slow {
     fn compare(&mut self) {
         let Some(listing) = &mut self.listing else { return };
         let listed = clock::now().mono;
-        match listing.list() {
-            Ok(held) => self.give(Order::Compare(listed, held)),
+        let held = listing.list().and_then(|held| Ok((held, listing.guests()?)));
+        match held {
+            Ok((held, guests)) => {
+                let guests = self.plan.doors.by_door(&guests);
+                self.give(Order::Compare(listed, held, guests));
+            }
             Err(error) => self.fault(
                 &format!("the kernel's sets could not be read: {}", causes::said(&error)),
-                "whether bans are in force is not known; it is tried again",
+                "whether bans are in force, and guests of doors let in, is not known; it is tried again",
             ),
         }
     }

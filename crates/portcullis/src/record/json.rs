@@ -62,10 +62,13 @@ pub enum Event {
         /// Why that one is protected.
         why: &'static str,
     },
-    /// Bans were missing from the kernel and are sent again.
+    /// Bans, or guests of doors, were missing from the kernel and are sent again.
     Repair {
-        /// How many.
+        /// How many bans.
         bans: usize,
+        /// How many guests, if any.
+        #[serde(skip_serializing_if = "is_zero")]
+        guests: usize,
     },
     /// A door was opened for somebody.
     Open(DoorFields),
@@ -316,7 +319,7 @@ impl From<&What> for Event {
                 protected: protected.to_string(),
                 why: why.words(),
             },
-            What::Repair { bans } => Event::Repair { bans: *bans },
+            What::Repair { bans, guests } => Event::Repair { bans: *bans, guests: *guests },
             What::Door { door, event } => door_event(door, event),
             What::Fault(Fault::NotEnforced { bans, answer }) => {
                 Event::Fault { why: words::not_enforced(*bans, answer), mend: None }
@@ -440,4 +443,9 @@ pub fn parse_ban_id(text: &str) -> Option<Id> {
 pub fn text(line: &impl Serialize) -> String {
     serde_json::to_string(line)
         .expect("lines are made of texts, numbers and lists, which JSON can always say")
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -303,13 +303,16 @@ fn seen(what: &What, time: Wall) -> (Weight, String) {
             Weight::Notice,
             format!("{} was not banned: {} in it is {}", short(*prefix), short(*protected), why.words()),
         ),
-        What::Repair { bans } => (
-            Weight::Warning,
-            format!(
-                "the kernel's table had been changed by somebody; putting back {bans} {}",
-                words::plural(*bans as u64, "ban", "bans")
-            ),
-        ),
+        What::Repair { bans, guests } => {
+            let counted = [
+                (*bans, words::plural(*bans as u64, "ban", "bans")),
+                (*guests, words::plural(*guests as u64, "guest of a door", "guests of doors")),
+            ];
+            let counted = counted.iter().filter(|(count, _)| *count > 0);
+            let what: Vec<String> = counted.map(|(count, word)| format!("{count} {word}")).collect();
+            let what = what.join(" and ");
+            (Weight::Warning, format!("the kernel's table had been changed by somebody; putting back {what}"))
+        }
         What::Door { door, event } => (Weight::Notice, Escaped(&event.sentence(door)).to_string()),
         What::Fault(Fault::NotEnforced { bans, answer }) => {
             (Weight::Fault, format!("fault: {}", words::not_enforced(*bans, answer)))

@@ -99,6 +99,12 @@ fn a_stop_command_is_run_by_the_next_start_when_its_time_is_over() {
     let mut guard = Guard::at(&lab.victim, &place, &[]);
     assert_eq!(guard.stop(), 0);
     assert_eq!(ran(&place).len(), 2, "it was paid already");
+    let store = rusqlite::Connection::open(place.state().join("portcullis.db")).unwrap();
+    for table in ["openings", "debts"] {
+        let count = format!("SELECT count(*) FROM {table}");
+        let rows: u32 = store.query_row(&count, [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0, "{table} has kept what is over");
+    }
 }
 
 #[test]

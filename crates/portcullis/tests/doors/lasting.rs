@@ -71,3 +71,31 @@ fn a_guest_stays_in_while_the_guard_restarts_or_is_killed() {
         assert_eq!(guests(&guard, "ssh"), [GUEST], "after {way}");
     }
 }
+
+#[test]
+fn guests_taken_out_by_hand_are_back_with_the_time_that_they_had() {
+    let Some(lab) = lab() else { return };
+    let _service = serve(&lab.victim);
+    let mut guard = Guard::configured(&lab.victim, &door("open_for = \"1h\""), &[]);
+    let since = Instant::now();
+    enter(&lab, &mut guard, GUEST);
+    enter(&lab, &mut guard, "fd77::1");
+    let takings: [(&[&str], u64); 2] = [
+        (&["nft", "delete", "element", "inet", "portcullis", "door_ssh4", "{", GUEST, "}"], 1),
+        (&["nft", "flush", "set", "inet", "portcullis", "door_ssh6"], 1),
+    ];
+    for (taking, guests) in takings {
+        let told = guard.running.count();
+        lab.victim.run(taking);
+        guard.wait_for_after(told, SOON, |event| event["event"] == "repair" && event["guests"] == guests);
+        let left = wait_until(SOON, &format!("the guest to be back after {taking:?}"), || {
+            let _ = let_in(&lab.victim, "door_ssh6", "fd77::1")?;
+            let_in(&lab.victim, "door_ssh4", GUEST)
+        });
+        assert!(is_rest_of_hour(left, since), "{left} s are left after {taking:?}");
+        assert!(gets_in(&lab, GUEST) && gets_in(&lab, "fd77::1") && !gets_in(&lab, STRANGER));
+    }
+    assert_eq!(guard.verb(&["close", "ssh"]).code, 0);
+    assert!(!gets_in(&lab, GUEST));
+    assert_eq!(guard.told("repair").len(), 2, "what was shut by us is not missed");
+}

@@ -212,7 +212,7 @@ fn every_event_goes_by_its_promised_name() {
         (event(What::Unban { id: Id(1), prefix, why: Ending::Expired }), "unban"),
         (event(What::Allow { prefix, until: None }), "allow"),
         (event(What::Refused { prefix, protected: prefix, why: Protection::Own }), "refused"),
-        (event(What::Repair { bans: 3 }), "repair"),
+        (event(What::Repair { bans: 3, guests: 0 }), "repair"),
         (event(What::Fault(Fault::NotChanged { answer: "EBUSY".into() })), "fault"),
         (told(Told::Start(Start::default())), "start"),
         (told(Told::Stop { why: "SIGTERM".into() }), "stop"),
