@@ -100,6 +100,13 @@ impl NetlinkError {
         self.refusal() == Some(libc::ENOENT)
     }
 
+    /// Whether the kernel may lack a part that was asked for: it answers so where an expression of a rule is not built in
+    /// and no module brings it.
+    #[must_use]
+    pub fn may_lack_a_part(&self) -> bool {
+        matches!(self.refusal(), Some(libc::ENOENT | libc::EOPNOTSUPP))
+    }
+
     /// Whether it is sure that nothing has changed. Otherwise compare with what the kernel holds.
     #[must_use]
     pub fn has_changed_nothing(&self) -> bool {

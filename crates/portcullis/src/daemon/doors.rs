@@ -42,6 +42,8 @@ pub struct DoorPlan {
     pub has_times: bool,
     /// How commands are run.
     pub pace: Pace,
+    /// Whether the kernel was found to lack what sparing packets to other hosts takes.
+    shuts_for_others: bool,
 }
 
 /// Whom the kernel lets in, by each door that is in it.
@@ -102,9 +104,24 @@ impl DoorPlan {
         if self.kernel.doors().is_empty() {
             return Ok(false);
         }
-        let is_spared = forwarding::is_spared()?;
+        let is_spared = !self.shuts_for_others && forwarding::is_spared()?;
         let was_spared = std::mem::replace(&mut self.kernel.spares_forwarded, is_spared);
         Ok(is_spared != was_spared)
+    }
+
+    /// From now on packets to other hosts do not pass the doors: the kernel has refused the rule for that, saying `why`.
+    /// Returns what this means, for people.
+    pub fn shut_for_others(&mut self, why: &str) -> String {
+        (self.shuts_for_others, self.kernel.spares_forwarded) = (true, false);
+        format!(
+            "this host forwards, and doors cannot let pass what is for others (is the kernel's nft_fib_inet missing?): \
+             containers and machines behind it are shut off at the doors' ports too, save from guests and friends: {why}"
+        )
+    }
+
+    /// Packets to other hosts are to pass, or not to, as before: the kernel has refused the change.
+    pub fn forward_as_before(&mut self) {
+        self.kernel.spares_forwarded = !self.kernel.spares_forwarded;
     }
 
     /// A listing of the kernel's sets, by the engine's names of doors; those without a guest are in it too.
@@ -252,4 +269,22 @@ pub fn with(one: &PortSet, other: &PortSet) -> PortSet {
 
 fn trusted(names: &[String]) -> Result<Vec<InterfaceName>, String> {
     names.iter().map(|name| InterfaceName::new(name).map_err(|fault| fault.to_string())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_cannot_spare_others_is_not_asked_again() {
+        let ports = PortSet::from_ranges([(22, 22)]);
+        let name = DoorName::new("ssh").unwrap();
+        let rules = DoorRules { name, tcp: ports, udp: PortSet::default(), mark: None };
+        let mut plan = DoorPlan { kernel: Doors::new(vec![rules]).unwrap(), ..DoorPlan::default() };
+        plan.kernel.spares_forwarded = true;
+        let told = plan.shut_for_others("no such file or directory");
+        assert!(told.contains("nft_fib_inet") && told.ends_with("no such file or directory"), "{told}");
+        assert!(!plan.look_at_forwarding().unwrap(), "whether or not this machine forwards");
+        assert!(!plan.kernel.spares_forwarded);
+    }
 }

@@ -30,7 +30,7 @@ use crate::capture::listen::Reply;
 use crate::causes;
 use crate::control::{Answer, Command};
 use crate::respond::hands::Hands;
-use crate::respond::nftables::bans_of;
+use crate::respond::nftables::{NotShut, bans_of};
 use crate::respond::responses::Responses;
 
 /// Orders under way at once; the slow path waits for room, the fast one never does.
@@ -55,10 +55,10 @@ pub enum Order {
     Compare(Mono, nftables::Held, GuestsByDoor),
     /// The store has (or has not) kept these.
     Saved(Vec<Change>, bool),
-    /// A new configuration; a persona's has responses.
-    Configure(Box<Settings>, Option<Box<Responses>>, Box<DoorPlan>),
+    /// A new configuration; a persona's has responses. Nothing has changed where its doors could not be shut.
+    Configure(Box<Settings>, Option<Box<Responses>>, Box<DoorPlan>, oneshot::Sender<AreShut>),
     /// The same doors, to be shut otherwise in the kernel.
-    ShutAnew(Box<DoorPlan>),
+    ShutAnew(Box<DoorPlan>, oneshot::Sender<AreShut>),
     /// Whether a one-time sequence has been struck from its file.
     Spent(DoorId, Spending, bool),
     /// What carries a time before this would be refused by a start from now on.
@@ -84,6 +84,9 @@ pub enum Order {
     },
 }
 
+/// Whether the kernel has shut the doors as asked; else they are as before.
+pub type AreShut = Result<(), NotShut>;
+
 /// What the fast path leaves to the store.
 pub struct Last {
     /// Of bans.
@@ -101,11 +104,13 @@ impl Order {
         Order::Surround(Box::new(look.surroundings.clone()), Box::new(look.filter.clone()))
     }
 
-    /// To do as `plan` says, in this mode.
+    /// To do as `plan` says, in this mode; and where the answer comes, when the kernel has given its own.
     #[must_use]
-    pub fn configure(plan: &Plan, mode: Mode) -> Order {
+    pub fn configure(plan: &Plan, mode: Mode) -> (Order, oneshot::Receiver<AreShut>) {
         let responses = plan.persona.as_ref().map(|persona| Box::new(persona.responses.clone()));
-        Order::Configure(Box::new(plan.settings(mode)), responses, Box::new(plan.doors.clone()))
+        let (to, answer) = oneshot::channel();
+        let settings = Box::new(plan.settings(mode));
+        (Order::Configure(settings, responses, Box::new(plan.doors.clone()), to), answer)
     }
 }
 
@@ -442,15 +447,27 @@ impl Guard {
                 self.engine.saved(&changes, is_kept);
                 self.save_not_before = if is_kept { now.mono } else { now.mono + SAVE_AGAIN };
             }
-            Order::Configure(settings, responses, doors) => {
+            Order::Configure(settings, responses, doors, answer) => {
                 // Before the engine is told: what it shuts then is shut in the kernel already, or goes with its door.
-                self.shut(&doors);
-                if let (Some(errands), Some(responses)) = (&mut self.hands.errands, responses) {
-                    errands.responses = *responses;
+                let are_shut = self.shut(&doors);
+                if are_shut.is_ok() {
+                    self.complaints.doors = None;
+                    if let (Some(errands), Some(responses)) = (&mut self.hands.errands, responses) {
+                        errands.responses = *responses;
+                    }
+                    self.engine.reconfigure(now, *settings);
                 }
-                self.engine.reconfigure(now, *settings);
+                // Whoever asked may have gone away.
+                drop(answer.send(are_shut));
             }
-            Order::ShutAnew(doors) => self.shut(&doors),
+            Order::ShutAnew(doors, answer) => {
+                let are_shut = self.shut(&doors);
+                self.complaints.doors = match &are_shut {
+                    Err(NotShut::Refused(why)) => Some(why.clone()),
+                    _ => None,
+                };
+                drop(answer.send(are_shut));
+            }
             // Whoever asked may have gone away.
             Order::Vitals(answer) => drop(answer.send(self.vitals())),
             Order::NewDay => self.engine.forget_observed(),
@@ -462,9 +479,8 @@ impl Guard {
         self.perform(now);
     }
 
-    fn shut(&mut self, doors: &DoorPlan) {
-        let doors = doors.hands_by(self.hands.doors.queue.clone());
-        self.complaints.doors = self.hands.set_doors(doors).err();
+    fn shut(&mut self, doors: &DoorPlan) -> AreShut {
+        self.hands.set_doors(doors.hands_by(self.hands.doors.queue.clone()))
     }
 
     /// What shuts these out is no set of ours, so that no listing can show it.

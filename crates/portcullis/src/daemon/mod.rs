@@ -55,7 +55,7 @@ use crate::record::store::doors::StoredDoors;
 use crate::record::store::{Store, StoreError, Stored};
 use crate::respond::doors::DoorErrand;
 use crate::respond::hands::Hands;
-use crate::respond::nftables::{Kernel, bans_of};
+use crate::respond::nftables::{Kernel, NotShut, bans_of};
 use background::Ready;
 use doorkeeper::Doorkeeper;
 use guard::Guard;
@@ -260,7 +260,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     };
 
     // Before anything that takes its time: until then strangers come in.
-    if let Some(standing) = shut_doors(kernel.as_mut(), &plan)? {
+    if let Some(standing) = shut_doors(kernel.as_mut(), &mut plan)? {
         output.tell(Told::Notice { what: standing });
     }
 
@@ -457,17 +457,24 @@ fn restore(
 }
 
 /// Has the kernel shut the doors; says how many sessions stand behind them, if they were open before.
-fn shut_doors(kernel: Option<&mut Kernel>, plan: &Plan) -> Result<Option<String>, NotStarted> {
-    let doors = &plan.doors.kernel;
+fn shut_doors(kernel: Option<&mut Kernel>, plan: &mut Plan) -> Result<Option<String>, NotStarted> {
     let Some(kernel) = kernel else {
-        return match doors.doors().is_empty() {
+        return match plan.doors.kernel.doors().is_empty() {
             true => Ok(None),
             false => Err(NotStarted { exit: Exit::NotPermitted, why: NO_RIGHT_TO_BLOCK.to_owned() }),
         };
     };
-    let were_shut = kernel.are_doors_shut(doors).unwrap_or(false);
-    kernel.set_doors(doors).map_err(|error| NotStarted::failed("the doors could not be shut", error))?;
-    Ok(if were_shut { None } else { doors::standing_sessions(doors.doors().iter()) })
+    let were_shut = kernel.are_doors_shut(&plan.doors.kernel).unwrap_or(false);
+    let mut are_shut = kernel.set_doors(&plan.doors.kernel);
+    if let Err(NotShut::PerhapsByForwarding(why)) = &are_shut {
+        let told = plan.doors.shut_for_others(why);
+        are_shut = kernel.set_doors(&plan.doors.kernel);
+        plan.doors.remarks.push(told);
+    }
+    let not_started =
+        |why| NotStarted { exit: Exit::Failed, why: format!("the doors could not be shut: {why}") };
+    are_shut.map_err(not_started)?;
+    Ok(if were_shut { None } else { doors::standing_sessions(plan.doors.kernel.doors().iter()) })
 }
 
 /// Brings back openings of an earlier run, and has the doorkeeper pay what is owed for those that are over.

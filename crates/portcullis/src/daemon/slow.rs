@@ -212,8 +212,8 @@ impl Slow {
                         look_at = look_at.or(Some(Instant::now() + SETTLE));
                     }
                 }
-                () = at(look_at) => { look_at = None; self.look(); }
-                _ = look.tick() => { self.look(); self.check_table(); self.tell_of_drops().await; }
+                () = at(look_at) => { look_at = None; self.look().await; }
+                _ = look.tick() => { self.look().await; self.check_table(); self.tell_of_drops().await; }
                 _ = compare.tick() => self.compare(),
                 done = next_errand(self.errands.as_mut()) => self.finish(done),
                 done = self.keeper.next() => {
@@ -312,15 +312,10 @@ impl Slow {
     }
 
     /// Looks at the host again, and tells the fast path if it has changed.
-    fn look(&mut self) {
+    async fn look(&mut self) {
         match self.plan.doors.look_at_forwarding() {
             Ok(false) => {}
-            Ok(true) => {
-                if let Some(listing) = &mut self.listing {
-                    listing.expect_doors(self.plan.doors.kernel.clone());
-                }
-                self.give(Order::ShutAnew(Box::new(self.plan.doors.clone())));
-            }
+            Ok(true) => self.shut_anew().await,
             Err(error) => self.fault(
                 &format!("routes could not be read: {}", causes::said(&error)),
                 "packets to other hosts pass the doors, or do not, as before; it is tried again",
@@ -410,13 +405,13 @@ impl Slow {
                 self.fault(&format!("the configuration was not changed:\n{why}"), "mend it and reload again");
                 Answer::Refused { exit: Exit::ConfigurationInvalid, message: why }
             }
-            Ok((plan, look)) => self.adopt(plan, look),
+            Ok((plan, look)) => self.adopt(plan, look).await,
         };
         tell_service_manager(&[NotifyState::Ready]);
         answer
     }
 
-    fn adopt(&mut self, plan: Plan, look: Look) -> Answer {
+    async fn adopt(&mut self, mut plan: Plan, look: Look) -> Answer {
         let (mode, by) = plan.mode(None);
         if mode == Mode::Enforce && self.listing.is_none() {
             let message = super::NO_RIGHT_TO_BLOCK.to_owned();
@@ -454,12 +449,13 @@ impl Slow {
                 Mode::Enforce => format!("the mode is enforce again ({})", by.words()),
             });
         }
-        self.save(&Changes { mode: Some(None), ..Changes::default() });
-        if let Some(listing) = &mut self.listing {
-            listing.expect_doors(plan.doors.kernel.clone());
+        if let Err(why) = self.configure(&mut plan, mode).await {
+            let message = format!("nothing was changed: {why}");
+            self.fault(&message, "mend that and reload again");
+            return Answer::Refused { exit: Exit::Failed, message };
         }
+        self.save(&Changes { mode: Some(None), ..Changes::default() });
         self.keeper.set_actions(plan.doors.actions.clone());
-        self.give(Order::configure(&plan, mode));
         let before = self.plan.doors.kernel.doors();
         let is_new =
             |door: &&DoorRules| !before.iter().any(|old| (&old.tcp, &old.udp) == (&door.tcp, &door.udp));

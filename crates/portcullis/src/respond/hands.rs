@@ -14,7 +14,7 @@ use portcullis_sys::netlink::NetlinkError;
 use tokio::sync::mpsc;
 
 use super::doors::DoorHands;
-use super::nftables::Kernel;
+use super::nftables::{Kernel, NotShut};
 use super::responses::Responses;
 
 /// Sources that may wait for their responses; of more, the block fails and is tried again.
@@ -164,14 +164,15 @@ impl Hands {
     /// The doors are these now.
     ///
     /// # Errors
-    /// The kernel refused, or may not be asked; the doors before hold on there.
-    pub fn set_doors(&mut self, doors: DoorHands) -> Result<(), String> {
-        self.doors = doors;
+    /// The kernel refused, or may not be asked; the doors before hold on.
+    pub fn set_doors(&mut self, doors: DoorHands) -> Result<(), NotShut> {
         match &mut self.kernel {
-            Some(kernel) => kernel.set_doors(&self.doors.kernel).map_err(|error| crate::causes::said(&error)),
-            None if self.doors.in_kernel.is_empty() => Ok(()),
-            None => Err(crate::daemon::NO_RIGHT_TO_BLOCK.to_owned()),
+            Some(kernel) => kernel.set_doors(&doors.kernel)?,
+            None if doors.in_kernel.is_empty() => {}
+            None => return Err(NotShut::Refused(crate::daemon::NO_RIGHT_TO_BLOCK.to_owned())),
         }
+        self.doors = doors;
+        Ok(())
     }
 
     /// Makes our table, if bans will go there.

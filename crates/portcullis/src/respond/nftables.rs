@@ -3,6 +3,7 @@
 //! The table is made when the first ban needs it: who only observes finds nothing changed on his machine.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,6 +15,24 @@ use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::nftables::{Counter, DoorName, Doors, Element, Held, Nftables};
 
 use crate::causes;
+
+/// Why doors could not be shut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotShut {
+    /// Perhaps only because packets to other hosts were to pass them: without that it may succeed
+    /// ([`Doors::spares_forwarded`] takes `nft_fib_inet`).
+    PerhapsByForwarding(String),
+    /// For this reason.
+    Refused(String),
+}
+
+impl fmt::Display for NotShut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotShut::PerhapsByForwarding(why) | NotShut::Refused(why) => f.write_str(why),
+        }
+    }
+}
 
 /// Our table.
 pub struct Kernel {
@@ -65,12 +84,18 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refused; the doors before hold on.
-    pub fn set_doors(&mut self, doors: &Doors) -> Result<(), NetlinkError> {
+    pub fn set_doors(&mut self, doors: &Doors) -> Result<(), NotShut> {
+        let refused = |error| NotShut::Refused(causes::said(&error));
         if !doors.doors().is_empty() {
-            self.prepare()?;
+            self.prepare().map_err(refused)?;
         }
         // Without doors: what an earlier configuration had is taken away.
-        self.nftables.set_doors(doors.clone(), &[])
+        self.nftables.set_doors(doors.clone(), &[]).map_err(|error| {
+            match doors.spares_forwarded && error.may_lack_a_part() {
+                true => NotShut::PerhapsByForwarding(causes::said(&error)),
+                false => refused(error),
+            }
+        })
     }
 
     /// Whether these doors are shut already, as an earlier run left them.

@@ -181,6 +181,26 @@ fn a_reload_shuts_doors_that_are_new_and_opens_those_that_are_gone() {
 }
 
 #[test]
+fn a_reload_whose_doors_the_kernel_refuses_fails_and_changes_nothing() {
+    let Some(lab) = lab() else { return };
+    let _service = serve(&lab.victim);
+    let place = Place::new(&door("open_for = \"1h\""));
+    let mut guard = Guard::at(&lab.victim, &place, &[]);
+    // Somebody has a set of that name, for something else.
+    lab.victim.run(&["nft", "add set inet portcullis door_web4 { type inet_service; }"]);
+    let web = "[door.web]\nkind = \"sequence\"\nsequence = \"1001, 1002, 1003\"\nopens = \"tcp/80\"\n";
+    place.configure(web);
+    let said = guard.verb(&["reload"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("nothing was changed: the doors could not be shut"), "{said:?}");
+    enter(&lab, &mut guard, GUESTS[0]);
+    assert!(gets_in(&lab, GUESTS[0]) && !gets_in(&lab, STRANGERS[0]));
+    lab.victim.run(&["nft", "delete set inet portcullis door_web4"]);
+    reload(&guard);
+    assert!(gets_in(&lab, STRANGERS[0]) && guests(&guard, "web").is_empty());
+}
+
+#[test]
 fn doors_stay_shut_when_the_guard_ends_whatever_becomes_of_bans() {
     let Some(lab) = lab() else { return };
     let _service = serve(&lab.victim);

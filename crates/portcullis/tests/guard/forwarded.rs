@@ -63,3 +63,31 @@ fn a_host_that_begins_to_forward_later_spares_from_then_on() {
     wait_until(SOON, "the change to be noticed", || rules().contains("forwarded").then_some(()));
     assert!(reaches(&lab.attacker, "10.77.0.2:22"));
 }
+
+#[test]
+fn machines_on_a_bridge_of_a_host_with_a_door_reach_the_same_port_of_each_other() {
+    if !testbed::has(&["nft"]) {
+        return;
+    }
+    let (Some(host), Some(one), Some(other)) = (Namespace::new(), Namespace::new(), Namespace::new()) else {
+        return;
+    };
+    if host.enter(|| std::fs::metadata("/proc/sys/net/bridge")).is_err() {
+        return; // Without br_netfilter frames between machines pass no chain of ours.
+    }
+    host.sysctl("net.bridge.bridge-nf-call-iptables", "1");
+    host.ip("link add br0 type bridge\nlink set br0 up\naddr add 10.77.0.1/24 dev br0\n");
+    for (port, machine, address) in [("one0", &one, "10.77.0.2/24"), ("other0", &other, "10.77.0.3/24")] {
+        host.join(port, machine, "eth0");
+        host.ip(&format!("link set {port} master br0\n"));
+        machine.add_address("eth0", address);
+    }
+    let listen = |at: &Namespace| at.enter(|| TcpListener::bind("0.0.0.0:22").unwrap());
+    let _listeners = [listen(&host), listen(&other)];
+    wait_until(SOON, "the bridge to carry", || reaches(&one, "10.77.0.3:22").then_some(()));
+    assert!(reaches(&one, "10.77.0.1:22"));
+
+    let _guard = Guard::at(&host, &Place::new(DOOR), &[]);
+    assert!(reaches(&one, "10.77.0.3:22"), "the door has shut the port of another machine");
+    assert!(!reaches(&one, "10.77.0.1:22"));
+}

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use portcullis_core::door::{self, Spending};
-use portcullis_core::event::Record;
+use portcullis_core::event::{Mode, Record};
 use portcullis_sys::clock;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Slow;
 use crate::daemon::doorkeeper::{DoorDone, Failed};
 use crate::daemon::guard::Order;
+use crate::daemon::plan::Plan;
 use crate::record::store::Changes;
 use crate::record::store::doors::DoorChanges;
+use crate::respond::nftables::NotShut;
 
 /// How long the commands of doors that run, or are owed, when the program ends may take.
 const LAST_COMMANDS: Duration = Duration::from_secs(10);
@@ -22,10 +25,63 @@ const MARK_AHEAD: Duration = Duration::from_secs(15);
 /// How often the mark is moved.
 pub(super) const MARK_EVERY: Duration = Duration::from_secs(5);
 
+/// What helps where the kernel lacks what sparing packets to other hosts takes.
+const LOAD: &str = "modprobe nft_fib_inet, then reload";
+
 impl Slow {
     pub(super) fn record(&mut self, record: Record) {
         self.trail.take(&record);
         self.output.record(record);
+    }
+
+    /// Has the fast path go by `plan`, and waits until the kernel has agreed to its doors.
+    ///
+    /// # Errors
+    /// It has not, or nobody answered; the plan before holds on.
+    pub(super) async fn configure(&mut self, plan: &mut Plan, mode: Mode) -> Result<(), String> {
+        loop {
+            let (order, answer) = Order::configure(plan, mode);
+            self.give(order);
+            match answer.await {
+                Ok(Ok(())) => break,
+                Ok(Err(NotShut::PerhapsByForwarding(why))) => {
+                    let told = plan.doors.shut_for_others(&why);
+                    self.fault(&told, LOAD);
+                }
+                Ok(Err(NotShut::Refused(why))) => return Err(format!("the doors could not be shut: {why}")),
+                Err(_) => return Err("the packet loop did not answer".to_owned()),
+            }
+        }
+        if let Some(listing) = &mut self.listing {
+            listing.expect_doors(plan.doors.kernel.clone());
+        }
+        Ok(())
+    }
+
+    /// Has the kernel shut the same doors otherwise, since what passes them has changed.
+    pub(super) async fn shut_anew(&mut self) {
+        let (to, answer) = oneshot::channel();
+        self.give(Order::ShutAnew(Box::new(self.plan.doors.clone()), to));
+        match answer.await {
+            Ok(Ok(())) => {
+                if let Some(listing) = &mut self.listing {
+                    listing.expect_doors(self.plan.doors.kernel.clone());
+                }
+            }
+            Ok(Err(NotShut::PerhapsByForwarding(why))) => {
+                let told = self.plan.doors.shut_for_others(&why);
+                self.fault(&told, LOAD);
+            }
+            Ok(Err(NotShut::Refused(why))) => {
+                self.plan.doors.forward_as_before();
+                self.fault(
+                    &format!("the doors could not be shut otherwise: {why}"),
+                    "packets to other hosts pass them, or do not, as before; it is tried again",
+                );
+            }
+            // The packet loop has ended, and so do we.
+            Err(_) => {}
+        }
     }
 
     /// An errand at a door has come so far.

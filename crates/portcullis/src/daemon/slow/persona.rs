@@ -141,7 +141,9 @@ impl Slow {
         match self.plan.persona.as_ref().map_or(Ok(Default::default()), Persona::ignored_now) {
             Ok((ignored, diagnostics)) => {
                 self.plan.config.protect.allow = ignored;
-                self.give(Order::configure(&self.plan, self.mode.0));
+                // It has no doors that could be refused.
+                let (order, _) = Order::configure(&self.plan, self.mode.0);
+                self.give(order);
                 for diagnostic in diagnostics {
                     self.fault(&diagnostic.to_string(), "");
                 }
