@@ -100,13 +100,21 @@ pub enum Kind {
     Maimon,
     /// A datagram.
     Udp,
-    /// An SCTP INIT.
+    /// ACK without SYN, FIN or RST outside any connection: nmap's ACK and Window scans, which are the same packets.
+    Ack,
+    /// An SCTP INIT, or a COOKIE ECHO that nobody has a cookie for.
     Sctp,
     /// Any other mix of flags that no stack sends.
     Flags,
-    /// The ports lie behind more headers than anybody honest sends, or fragments give them twice and differently.
-    /// Such a probe counts as a port of its own; which one it was is not known, and no record names one.
-    Hidden,
+    /// Cut up so that nobody reads it on the way: a transport header in several fragments, fragments that contradict
+    /// each other, more headers than anybody honest sends. Where the ports can't be read, such a probe counts as a port
+    /// of its own, and no record names one ([`Contact::is_out_of_sight`]); where they can, this kind is told beside the
+    /// one that the packet has.
+    Fragments,
+    /// A protocol of IP that nobody here speaks.
+    IpProtocol,
+    /// An ICMP question (echo, timestamp, address mask), as one of several to different addresses.
+    IcmpSweep,
 }
 
 impl Kind {
@@ -123,7 +131,10 @@ impl Kind {
             Kind::Udp => "udp",
             Kind::Sctp => "sctp",
             Kind::Flags => "flags",
-            Kind::Hidden => "hidden",
+            Kind::Ack => "ack",
+            Kind::Fragments => "fragments",
+            Kind::IpProtocol => "ip-protocol",
+            Kind::IcmpSweep => "icmp-sweep",
         }
     }
 }

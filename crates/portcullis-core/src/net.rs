@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The transports whose ports can be probed.
+/// What can be probed: the transports with ports, and the two layers below them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// RFC 9293.
@@ -13,6 +13,10 @@ pub enum Protocol {
     Udp,
     /// RFC 9260.
     Sctp,
+    /// RFC 792 and RFC 4443: has no ports, the address alone is asked for. Its port is always 0.
+    Icmp,
+    /// IP itself: the number of a protocol takes the place of the port.
+    Ip,
 }
 
 impl Protocol {
@@ -23,6 +27,8 @@ impl Protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
             Protocol::Sctp => "sctp",
+            Protocol::Icmp => "icmp",
+            Protocol::Ip => "ip",
         }
     }
 }

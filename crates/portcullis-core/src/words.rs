@@ -44,6 +44,11 @@ fn tell_evidence(scan: &Scan, kinds: &str) -> String {
     let addresses = if scan.targets > 1 { format!(" of {} addresses", scan.targets) } else { String::new() };
     let (probes, time) = (plural(scan.probes, "probe", "probes"), seconds(scan.last.since(scan.first)));
     let ports = scan.ports.len() + scan.steps.len();
+    if scan.kinds.iter().all(|kind| matches!(kind, Kind::IpProtocol | Kind::IcmpSweep)) {
+        let what =
+            if scan.kinds.contains(&Kind::IpProtocol) { " for protocols that nobody speaks" } else { "" };
+        return format!("{} {kinds}{probes}{what}{addresses} in {time}", scan.probes);
+    }
     if ports == 0 {
         return format!("{} {kinds}{probes} to ports out of sight{addresses} in {time}", scan.probes);
     }
@@ -68,9 +73,12 @@ fn kind_words(kind: Kind) -> &'static str {
         Kind::Xmas => "Xmas",
         Kind::Maimon => "Maimon",
         Kind::Udp => "UDP",
-        Kind::Sctp => "INIT",
+        Kind::Sctp => "SCTP",
         Kind::Flags => "odd-flag",
-        Kind::Hidden => "hidden",
+        Kind::Ack => "ACK",
+        Kind::Fragments => "cut-up",
+        Kind::IpProtocol => "IP-protocol",
+        Kind::IcmpSweep => "ICMP",
     }
 }
 
@@ -79,6 +87,8 @@ fn protocol_words(protocol: Protocol) -> &'static str {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
         Protocol::Sctp => "SCTP",
+        Protocol::Icmp => "ICMP",
+        Protocol::Ip => "IP",
     }
 }
 

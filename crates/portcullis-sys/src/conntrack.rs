@@ -88,7 +88,7 @@ impl Conntrack {
         destination: (IpAddr, u16),
     ) -> Result<bool, NetlinkError> {
         let Some(tracking) = &mut self.tracking else { return Ok(false) };
-        if tracking.is_idle() {
+        if matches!(protocol, Protocol::Icmp | Protocol::Ip) || tracking.is_idle() {
             return Ok(false);
         }
         let socket = &mut tracking.socket;
@@ -135,6 +135,8 @@ fn write_question(
         Protocol::Tcp => libc::IPPROTO_TCP,
         Protocol::Udp => libc::IPPROTO_UDP,
         Protocol::Sctp => libc::IPPROTO_SCTP,
+        Protocol::Icmp => libc::IPPROTO_ICMP,
+        Protocol::Ip => libc::IPPROTO_IP,
     };
     out.attribute(PROTOCOL, &[number as u8]);
     out.attribute(SOURCE_PORT, &source.1.to_be_bytes());

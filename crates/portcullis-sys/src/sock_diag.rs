@@ -119,6 +119,8 @@ impl Sockets {
                 }
                 Ok(is_found)
             }
+            // They have no ports that a socket could hold.
+            Protocol::Icmp | Protocol::Ip => Ok(false),
         }
     }
 
@@ -139,6 +141,7 @@ impl Sockets {
             // The kernel swaps them "for historical reasons" (net/ipv4/udp_diag.c, udp_dump_one).
             Protocol::Udp => (remote, local),
             Protocol::Tcp | Protocol::Sctp => (local, remote),
+            Protocol::Icmp | Protocol::Ip => return Ok(false),
         };
         let question =
             Question { protocol: at.protocol, source, destination, interface, states: ANY_STATE, flags: 0 };
@@ -250,6 +253,8 @@ fn number_of(protocol: Protocol) -> i32 {
         Protocol::Tcp => libc::IPPROTO_TCP,
         Protocol::Udp => libc::IPPROTO_UDP,
         Protocol::Sctp => libc::IPPROTO_SCTP,
+        Protocol::Icmp => libc::IPPROTO_ICMP,
+        Protocol::Ip => libc::IPPROTO_IP,
     }
 }
 

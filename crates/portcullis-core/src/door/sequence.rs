@@ -95,7 +95,9 @@ impl Sequence {
         for (step, number) in steps.iter().zip(1..) {
             match step {
                 Step { port: 0, .. } => return Err(SequenceError::PortZero(number)),
-                Step { protocol: Protocol::Sctp, .. } => return Err(SequenceError::Protocol(number)),
+                Step { protocol: Protocol::Sctp | Protocol::Icmp | Protocol::Ip, .. } => {
+                    return Err(SequenceError::Protocol(number));
+                }
                 _ => {}
             }
         }

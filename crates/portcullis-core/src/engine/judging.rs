@@ -31,6 +31,13 @@ impl Engine {
             return None;
         };
         let probe = Probe { contact, at: now, weight, mark };
+        if contact.kind == Kind::IcmpSweep {
+            let unit = self.policy.unit(contact.source, contact.target.address);
+            for probe in self.sweeps.ask(unit, probe) {
+                self.count(probe, host);
+            }
+            return None;
+        }
         if contact.is_proved_by_flags() && self.singly.is_none() {
             self.count(probe, host);
             return None;
@@ -51,9 +58,11 @@ impl Engine {
     /// Whether nothing is to be learnt from a contact, whoever answers it; why is counted.
     fn is_counted_without_judging(&mut self, contact: &Contact) -> bool {
         let target = contact.target;
-        let watched = match target.protocol {
-            Protocol::Tcp | Protocol::Sctp => &self.settings.tcp,
-            Protocol::Udp => &self.settings.udp,
+        let is_watched = match target.protocol {
+            // Where the port is out of sight it may be any.
+            _ if !contact.has_port() => true,
+            Protocol::Udp => self.settings.udp.contains(target.port),
+            _ => self.settings.tcp.contains(target.port),
         };
         let counter = if self.policy.is_for_many(target.address) {
             &mut self.counters.for_many
@@ -61,8 +70,7 @@ impl Engine {
             &mut self.counters.misplaced
         } else if !self.policy.is_local(target.address) {
             &mut self.counters.elsewhere
-        } else if contact.kind != Kind::Hidden && !watched.contains(target.port) {
-            // A hidden port may be any.
+        } else if !is_watched {
             &mut self.counters.unwatched
         } else if self.singly.is_some() && !singly::is_event(contact) {
             &mut self.counters.no_contact
@@ -80,7 +88,9 @@ impl Engine {
         for settled in self.answers.settle(now.mono) {
             let ephemeral = self.policy.surroundings().ephemeral;
             let Some(weight) = classify::weight(&settled.contact, ephemeral) else { continue };
-            let is_silence_telling = settled.is_refused || self.answers.has_two_ways();
+            // Nobody has to answer a segment of a conversation.
+            let is_silence_telling =
+                settled.is_refused || (self.answers.has_two_ways() && !settled.contact.is_mid_conversation());
             let weight = if is_silence_telling { weight } else { weight.max(Weight::Unanswered) };
             self.count(Probe { contact: settled.contact, at: settled.at, weight, mark: None }, host);
         }

@@ -87,12 +87,14 @@ impl Doors {
             kind: crate::event::Kind::Syn,
             flags,
             has_ip_options: packet.has_ip_options,
+            is_cut_up: packet.is_cut_up,
+            fingerprint: crate::scan::Fingerprint::default(),
             interface,
         };
         let mut is_service = |(protocol, port): (Protocol, u16)| {
             let kind = match protocol {
                 Protocol::Udp => crate::event::Kind::Udp,
-                Protocol::Tcp | Protocol::Sctp => crate::event::Kind::Syn,
+                _ => crate::event::Kind::Syn,
             };
             let contact = Contact { target: Endpoint { protocol, address, port }, kind, ..template };
             host.presence(&contact, Freshness::Recent) == Presence::Service

@@ -34,6 +34,7 @@ use crate::scan::answers::Answers;
 use crate::scan::classify;
 use crate::scan::incidents::Incidents;
 use crate::scan::sources::Secret;
+use crate::scan::sweeps::Sweeps;
 use crate::time::{Mono, Now};
 use crate::wire::{Decoder, FragmentLimits, Frame, Refusals};
 
@@ -114,6 +115,7 @@ pub struct Engine {
     settings: Settings,
     decoder: Decoder,
     answers: Answers,
+    sweeps: Sweeps,
     judge: Box<dyn Judge>,
     singly: Option<singly::Singly>,
     policy: Policy,
@@ -145,6 +147,7 @@ impl Engine {
             view,
             decoder: Decoder::new(FragmentLimits::default(), secret.0),
             answers: Answers::default(),
+            sweeps: Sweeps::new(secret),
             judge: Box::new(Trigger::new(settings.trigger, secret)),
             singly: settings.singly.map(|own| singly::Singly::new(own, secret)),
             policy,

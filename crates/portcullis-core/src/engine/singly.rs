@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::{Engine, Freshness, Host, Presence};
-use crate::event::{Ban, Cause, Ending, Fate, Kind, Mode, What};
+use crate::event::{Ban, Cause, Ending, Fate, Mode, What};
 use crate::net::{Prefix, Protocol};
 use crate::scan::sources::{Memory, Secret, Sources};
 use crate::scan::{Contact, Probe};
@@ -34,7 +34,7 @@ impl Settings {
     fn blocks(&self, protocol: Protocol) -> bool {
         match protocol {
             Protocol::Udp => self.blocks_udp,
-            Protocol::Tcp | Protocol::Sctp => self.blocks_tcp,
+            Protocol::Tcp | Protocol::Sctp | Protocol::Icmp | Protocol::Ip => self.blocks_tcp,
         }
     }
 }
@@ -93,8 +93,8 @@ impl Singly {
 /// Whether PortSentry took such a contact for an event.
 pub(super) fn is_event(contact: &Contact) -> bool {
     const SEGMENT_OR_ANSWER: u8 = TcpFlags::ACK | TcpFlags::RST;
-    contact.target.protocol != Protocol::Sctp
-        && contact.kind != Kind::Hidden
+    matches!(contact.target.protocol, Protocol::Tcp | Protocol::Udp)
+        && !contact.is_out_of_sight()
         && contact.flags.0 & SEGMENT_OR_ANSWER == 0
 }
 

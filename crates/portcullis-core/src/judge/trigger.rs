@@ -184,6 +184,8 @@ mod tests {
                 kind,
                 flags: TcpFlags::default(),
                 has_ip_options: false,
+                is_cut_up: false,
+                fingerprint: crate::scan::Fingerprint::default(),
                 interface: 0,
             },
             at: Now::default().later(Duration::from_millis(at_ms)),

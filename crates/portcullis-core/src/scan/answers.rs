@@ -160,9 +160,20 @@ impl Answers {
                 }
             }
             Transport::Icmp { quoted: Some(quoted), .. } => {
-                let Some(protocol) = protocol_of(quoted.protocol) else { return };
-                let to = Endpoint { protocol, address: quoted.destination, port: quoted.destination_port };
+                let (protocol, port) = match protocol_of(quoted.protocol) {
+                    Protocol::Ip => (Protocol::Ip, quoted.protocol.into()),
+                    protocol => (protocol, quoted.destination_port),
+                };
+                let to = Endpoint { protocol, address: quoted.destination, port };
                 self.refuse(&Flow { from: quoted.source, from_port: quoted.source_port, to });
+            }
+            Transport::Other(number) => {
+                let to = Endpoint { protocol: Protocol::Ip, address: packet.source, port: number.into() };
+                let back = Flow { from: packet.destination, from_port: 0, to };
+                if self.waiting.remove(&back).is_some() {
+                    self.services.insert(back.to, ());
+                }
+                self.conversations.insert(back, ());
             }
             _ => {}
         }
@@ -184,7 +195,10 @@ impl Answers {
     pub fn wait(&mut self, now: Now, contact: Contact) {
         self.targets.insert(contact.target.address, ());
         let flow = Flow::of(&contact);
-        if self.waiting.contains_key(&flow) {
+        if let Some((first, _)) = self.waiting.get(&flow) {
+            if contact.is_mid_conversation() && contact.fingerprint.sequence != first.fingerprint.sequence {
+                self.talks(flow);
+            }
             return;
         }
         while self.waiting.len() >= CAPACITY
@@ -226,6 +240,17 @@ impl Answers {
         self.has_two_ways
     }
 
+    /// The contact of `flow` was followed by a segment that goes on from it, as no probe does: the other direction is not
+    /// in the capture. Whether it is captured at all tells whether there is a service: if it is, this is a scanner who
+    /// pretends, or packets that took another way.
+    fn talks(&mut self, flow: Flow) {
+        self.waiting.remove(&flow);
+        self.conversations.insert(flow, ());
+        if !self.has_two_ways {
+            self.services.insert(flow.to, ());
+        }
+    }
+
     /// Nothing has answered the contact that began to wait at `since`, if it still waits.
     fn give_up(&mut self, since: Mono, flow: &Flow) {
         if is_waiting(&self.waiting, since, flow)
@@ -248,13 +273,13 @@ fn reverse(packet: &Packet<'_>, protocol: Protocol, source_port: u16, destinatio
     Flow { from: packet.destination, from_port: destination_port, to }
 }
 
-/// By IANA's protocol numbers.
-fn protocol_of(number: u8) -> Option<Protocol> {
+/// By IANA's protocol numbers; whatever has no ports is IP's own.
+fn protocol_of(number: u8) -> Protocol {
     match number {
-        6 => Some(Protocol::Tcp),
-        17 => Some(Protocol::Udp),
-        132 => Some(Protocol::Sctp),
-        _ => None,
+        6 => Protocol::Tcp,
+        17 => Protocol::Udp,
+        132 => Protocol::Sctp,
+        _ => Protocol::Ip,
     }
 }
 
@@ -262,6 +287,7 @@ fn protocol_of(number: u8) -> Option<Protocol> {
 mod tests {
     use super::*;
     use crate::event::Kind;
+    use crate::scan::Fingerprint;
     use crate::wire::TcpFlags;
 
     fn contact(number: u32) -> Contact {
@@ -274,6 +300,8 @@ mod tests {
             kind: Kind::Syn,
             flags: TcpFlags::default(),
             has_ip_options: false,
+            is_cut_up: false,
+            fingerprint: Fingerprint::default(),
             interface: 0,
         }
     }

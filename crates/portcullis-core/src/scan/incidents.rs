@@ -221,8 +221,13 @@ impl Incident {
         if self.targets.len() < TARGETS_KEPT {
             self.targets.insert(contact.target.address);
         }
-        if contact.kind != Kind::Hidden {
+        if contact.is_cut_up {
+            self.kinds.insert(Kind::Fragments);
+        }
+        if !contact.is_out_of_sight() {
             self.protocols.insert(contact.target.protocol);
+        }
+        if contact.has_port() {
             match probe.mark.map(|mark| (names(mark.door), mark.step)) {
                 Some((Some(door), step)) if self.steps.len() < PORTS_KEPT => {
                     self.steps.insert((door, step));
@@ -269,7 +274,7 @@ impl Incident {
 mod tests {
     use super::*;
     use crate::net::Endpoint;
-    use crate::scan::{Contact, Weight};
+    use crate::scan::{Contact, Fingerprint, Weight};
     use crate::wire::TcpFlags;
 
     fn probe(source: &str, at: u64) -> Probe {
@@ -283,6 +288,8 @@ mod tests {
                 kind: Kind::Syn,
                 flags: TcpFlags::default(),
                 has_ip_options: false,
+                is_cut_up: false,
+                fingerprint: Fingerprint::default(),
                 interface: 0,
             },
             at: Now::default().later(Duration::from_secs(at)),

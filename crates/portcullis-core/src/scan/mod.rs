@@ -1,5 +1,5 @@
 //! From packets to probes: what a packet is (`classify`), who is remembered ([`sources`]), how a capture answers
-//! "is a service there?" (`answers`), and what one scan adds up to ([`incidents`]).
+//! "is a service there?" (`answers`), who asks many addresses (`sweeps`), and what one scan adds up to ([`incidents`]).
 //!
 //! Called by the engine, in this order, for each packet that is for us.
 
@@ -7,12 +7,13 @@ pub(crate) mod answers;
 pub(crate) mod classify;
 pub mod incidents;
 pub mod sources;
+pub(crate) mod sweeps;
 
 use std::net::IpAddr;
 
 use crate::door::Mark;
 use crate::event::Kind;
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Protocol};
 use crate::time::Now;
 use crate::wire::TcpFlags;
 
@@ -23,8 +24,8 @@ pub struct Contact {
     pub source: IpAddr,
     /// From which port.
     pub source_port: u16,
-    /// What it was aimed at. With [`Kind::Hidden`] transport and port stand for one that can't be read: the port only
-    /// tells such contacts apart.
+    /// What it was aimed at. Where [`Contact::is_out_of_sight`], transport and port stand for one that can't be read:
+    /// the port only tells such contacts apart.
     pub target: Endpoint,
     /// How it looks.
     pub kind: Kind,
@@ -32,17 +33,56 @@ pub struct Contact {
     pub flags: TcpFlags,
     /// Whether its IPv4 header carried options.
     pub has_ip_options: bool,
+    /// Whether its transport header came in pieces, as no honest sender cuts it.
+    pub is_cut_up: bool,
+    /// What else tells its sender from others.
+    pub fingerprint: Fingerprint,
     /// The interface it came in by, 0 where there is none (a capture).
     pub interface: u32,
 }
 
+/// What a packet shows of whoever made it, besides what it asks for. Packets of one tool are alike here, also those
+/// that it sends under other names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint {
+    /// Time to live or hop limit as it arrived; 0 where it is not known.
+    pub hop_limit: u8,
+    /// TCP's sequence number, otherwise 0. A stack draws it anew for each connection (RFC 6528).
+    pub sequence: u32,
+    /// The window that a TCP segment offers, otherwise 0.
+    pub window: u16,
+    /// Bytes of its TCP header, which tell how many options it has; otherwise 0.
+    pub header_length: u8,
+}
+
 impl Contact {
-    /// Whether its flags alone prove a probe, whatever listens there: no stack sends FIN, nothing, or FIN, PSH and
-    /// URG to open a connection, and a segment of a connection carries ACK (RFC 9293 §3.10.7). Nor does one hide its
-    /// ports.
+    /// Whether it alone proves a probe, whatever listens there: no stack sends FIN, nothing, or FIN, PSH and URG to open
+    /// a connection, and a segment of a connection carries ACK (RFC 9293 §3.10.7). Nor does one hide its ports, or cut a
+    /// TCP header: the smallest packet that a link must carry has room for it (RFC 791 §3.1: 68 bytes).
     #[must_use]
     pub fn is_proved_by_flags(&self) -> bool {
-        matches!(self.kind, Kind::Fin | Kind::Null | Kind::Xmas | Kind::Flags | Kind::Hidden)
+        match self.kind {
+            Kind::Fin | Kind::Null | Kind::Xmas | Kind::Flags | Kind::Fragments => true,
+            _ => self.is_cut_up && self.target.protocol == Protocol::Tcp,
+        }
+    }
+
+    /// Whether nobody can say to which port it went.
+    #[must_use]
+    pub fn is_out_of_sight(&self) -> bool {
+        self.kind == Kind::Fragments
+    }
+
+    /// Whether its target has a port that a record may name.
+    #[must_use]
+    pub fn has_port(&self) -> bool {
+        !self.is_out_of_sight() && !matches!(self.kind, Kind::IpProtocol | Kind::IcmpSweep)
+    }
+
+    /// Whether it can only be judged by what went before it: it looks like a part of a conversation.
+    #[must_use]
+    pub fn is_mid_conversation(&self) -> bool {
+        matches!(self.kind, Kind::Ack | Kind::Maimon)
     }
 }
 

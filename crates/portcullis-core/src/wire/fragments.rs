@@ -233,6 +233,8 @@ struct Parts {
     total: Option<u16>,
     /// The sum of all that came, while every byte went into it exactly once.
     sum: Option<Sum>,
+    /// Whether a fragment came that did not fit the others.
+    is_contradicted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -240,6 +242,8 @@ struct First {
     header: u8,
     hop_limit: u8,
     has_ip_options: bool,
+    /// Its bytes.
+    length: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,6 +276,7 @@ impl Default for Parts {
             received: 0,
             total: None,
             sum: Some(Sum::default()),
+            is_contradicted: false,
         }
     }
 }
@@ -394,6 +399,7 @@ impl Parts {
         self.received = u32::from(end - start);
         self.total = (!piece.has_more).then_some(end);
         self.sum = None;
+        self.is_contradicted = true;
         if piece.offset == 0 {
             self.first = None;
         }
@@ -411,6 +417,7 @@ impl Parts {
                 header: piece.first_header,
                 hop_limit: piece.hop_limit,
                 has_ip_options: piece.has_ip_options,
+                length: piece.bytes.len(),
             });
         }
         for (position, (to, from)) in self.head.iter_mut().skip(piece.offset).zip(piece.bytes).enumerate() {
@@ -426,9 +433,28 @@ impl Parts {
     fn hidden(&self) -> Option<Packet<'static>> {
         let Datagram { source, destination, .. } = self.datagram?;
         let First { hop_limit, has_ip_options, .. } =
-            self.first.unwrap_or(First { header: 0, hop_limit: 0, has_ip_options: false });
+            self.first.unwrap_or(First { header: 0, hop_limit: 0, has_ip_options: false, length: 0 });
         let transport = Transport::Hidden { number: 0 };
-        Some(Packet { source, destination, hop_limit, has_ip_options, is_fragmented: true, transport })
+        Some(Packet {
+            source,
+            destination,
+            hop_limit,
+            has_ip_options,
+            is_fragmented: true,
+            is_cut_up: true,
+            transport,
+        })
+    }
+
+    /// Whether the transport header, behind `skipped` bytes of others, came whole with the first fragment.
+    fn is_header_in_first(&self, transport: &Transport<'_>, skipped: usize) -> bool {
+        let length = match transport {
+            Transport::Tcp(tcp) => usize::from(tcp.header_length),
+            Transport::Udp { .. } | Transport::Icmp { .. } => 8,
+            Transport::Sctp { .. } => 16,
+            Transport::Hidden { .. } | Transport::Other(_) => 0,
+        };
+        self.first.is_some_and(|first| first.length >= skipped + length)
     }
 
     fn is_whole(&self) -> bool {
@@ -459,6 +485,7 @@ impl Parts {
             hop_limit,
             has_ip_options,
             is_fragmented: true,
+            is_cut_up: self.is_contradicted,
             transport: Transport::Hidden { number: 0 },
         };
         let out_of_reach = |refusal| match told_apart(refusal) {
@@ -496,7 +523,10 @@ impl Parts {
         };
         let body = Body { source, destination, protocol, bytes, extent, proof };
         match transport::decode(&body) {
-            Ok(transport) => Ok(Packet { transport, ..about }),
+            Ok(transport) => {
+                let is_cut_up = about.is_cut_up || !self.is_header_in_first(&transport, skipped);
+                Ok(Packet { transport, is_cut_up, ..about })
+            }
             Err(refusal) if transport::has_ports(protocol) => out_of_reach(refusal),
             Err(refusal) => Err(told_apart(refusal)),
         }

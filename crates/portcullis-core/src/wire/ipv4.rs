@@ -68,5 +68,13 @@ pub(super) fn decode<'a>(
     }
     let body = Body { source, destination, protocol, bytes, extent: Extent::Plain(length), proof };
     let transport = transport::decode(&body)?;
-    Ok(Packet { source, destination, hop_limit, has_ip_options, is_fragmented: false, transport })
+    Ok(Packet {
+        source,
+        destination,
+        hop_limit,
+        has_ip_options,
+        is_fragmented: false,
+        is_cut_up: false,
+        transport,
+    })
 }

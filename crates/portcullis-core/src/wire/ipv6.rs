@@ -50,6 +50,7 @@ pub(super) fn decode<'a>(
         hop_limit,
         has_ip_options: false,
         is_fragmented: false,
+        is_cut_up: false,
         transport: Transport::Hidden { number: 0 },
     };
     let out_of_reach = |refusal| match (refusal, shortage) {

@@ -152,6 +152,9 @@ pub struct Packet<'a> {
     pub has_ip_options: bool,
     /// Whether it came in fragments.
     pub is_fragmented: bool,
+    /// Whether its transport header came in more than one fragment, or fragments contradict each other: no honest
+    /// sender cuts it so.
+    pub is_cut_up: bool,
     /// The transport.
     pub transport: Transport<'a>,
 }
@@ -215,6 +218,10 @@ pub struct Tcp {
     pub acknowledgement: u32,
     /// The flag byte.
     pub flags: TcpFlags,
+    /// How many bytes the sender would take.
+    pub window: u16,
+    /// Bytes of the header, 20 to 60.
+    pub header_length: u8,
     /// Bytes behind the header as the IP header tells, 0 where it came in fragments.
     pub payload_length: usize,
 }

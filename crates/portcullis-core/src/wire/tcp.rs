@@ -6,7 +6,7 @@ use super::{Refusal, Tcp, TcpFlags, Transport};
 
 #[inline]
 pub(super) fn decode<'a>(body: &Body<'a>) -> Result<Transport<'a>, Refusal> {
-    let &[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] =
+    let &[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, ..] =
         array::<20>(body.bytes, 0).ok_or_else(|| body.shortage())?;
     let header_length = usize::from(offset >> 4) * 4;
     if header_length < 20 || body.length().is_some_and(|length| header_length > length) {
@@ -32,6 +32,8 @@ pub(super) fn decode<'a>(body: &Body<'a>) -> Result<Transport<'a>, Refusal> {
         sequence: u32::from_be_bytes([q0, q1, q2, q3]),
         acknowledgement: u32::from_be_bytes([a0, a1, a2, a3]),
         flags: TcpFlags(flags),
+        window: u16::from_be_bytes([w0, w1]),
+        header_length: (offset >> 4) * 4,
         payload_length,
     }))
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a story fails where it stands")]
 
 mod doors;
+mod kinds;
 mod knocks;
 mod singly;
 mod story;
@@ -427,5 +428,5 @@ fn ports_out_of_sight_make_a_scan_whose_record_names_none() {
         story.engine.frame(story.now, frame, 1, &mut story.services);
         told = story.told();
     }
-    assert_eq!(told[0], "scan 2001:db8:7::1 hidden [] Block");
+    assert_eq!(told[0], "scan 2001:db8:7::1 fragments [] Block");
 }

@@ -13,8 +13,8 @@ use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{Endpoint, PortSet, Prefix, Protocol};
 use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
-use portcullis_core::scan::Contact;
 use portcullis_core::scan::sources::Secret;
+use portcullis_core::scan::{Contact, Fingerprint};
 use portcullis_core::time::{Now, Wall};
 use portcullis_core::wire::TcpFlags;
 
@@ -122,6 +122,8 @@ impl Story {
         let protocol = match kind {
             Kind::Udp => Protocol::Udp,
             Kind::Sctp => Protocol::Sctp,
+            Kind::IpProtocol => Protocol::Ip,
+            Kind::IcmpSweep => Protocol::Icmp,
             _ => Protocol::Tcp,
         };
         let source: IpAddr = source.parse().unwrap();
@@ -131,11 +133,23 @@ impl Story {
             Kind::Syn => TcpFlags::SYN,
             Kind::Fin => TcpFlags::FIN,
             Kind::Maimon => TcpFlags::FIN | TcpFlags::ACK,
+            Kind::Ack => TcpFlags::ACK,
             Kind::Xmas => TcpFlags::FIN | TcpFlags::PSH | TcpFlags::URG,
             _ => 0,
         });
         let (source_port, has_ip_options) = (40_000, false);
-        let contact = Contact { source, source_port, target, kind, flags, has_ip_options, interface: 1 };
+        let (is_cut_up, fingerprint) = (false, Fingerprint::default());
+        let contact = Contact {
+            source,
+            source_port,
+            target,
+            kind,
+            flags,
+            has_ip_options,
+            is_cut_up,
+            fingerprint,
+            interface: 1,
+        };
         self.engine.contact(self.now, contact, &mut self.services);
         self.told()
     }

@@ -66,6 +66,8 @@ fn syn(port: u16) -> Transport<'static> {
         sequence: 7,
         acknowledgement: 0,
         flags: TcpFlags(TcpFlags::SYN),
+        window: 0x0400,
+        header_length: 24,
         payload_length: 0,
     })
 }

@@ -63,7 +63,17 @@ fn carried(is_ipv6: bool) -> BoxedStrategy<(build::Payload, Carried)> {
                 .options(&options)
                 .payload(&payload);
             let (flags, payload_length) = (TcpFlags(flags), payload.len());
-            let tcp = Tcp { source_port, destination_port, sequence, acknowledgement, flags, payload_length };
+            let header_length = 20 + options.len() as u8;
+            let tcp = Tcp {
+                source_port,
+                destination_port,
+                sequence,
+                acknowledgement,
+                flags,
+                window: 0x0400,
+                header_length,
+                payload_length,
+            };
             (segment.into(), Carried::Tcp(tcp))
         },
     );

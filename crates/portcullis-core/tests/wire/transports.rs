@@ -19,6 +19,8 @@ fn a_tcp_header_is_read_exactly() {
             sequence: 0xdead_beef,
             acknowledgement: 0x0102_0304,
             flags: TcpFlags(0xff),
+            window: 0x0400,
+            header_length: 60,
             payload_length: 333,
         };
         let bytes = packet.bytes();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use portcullis_core::event::Kind;
 use portcullis_core::net::{Endpoint, PortSet, Protocol};
-use portcullis_core::scan::Contact;
+use portcullis_core::scan::{Contact, Fingerprint};
 use portcullis_core::time::Mono;
 use portcullis_core::wire::TcpFlags;
 use portcullis_sys::descriptors::{WatchList, is_want};
@@ -474,6 +474,8 @@ fn contact(kind: Kind, protocol: Protocol, from: SocketAddr, to: IpAddr, port: u
         kind,
         flags: TcpFlags::default(),
         has_ip_options: false,
+        is_cut_up: false,
+        fingerprint: Fingerprint::default(),
         interface: 0,
     }
 }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_core::engine::{Freshness, Host, Presence};
-use portcullis_core::event::Kind;
 use portcullis_core::net::{Endpoint, PortSet, Protocol};
 use portcullis_core::scan::Contact;
 use portcullis_core::time::Mono;
@@ -99,7 +98,7 @@ impl KernelHost {
     /// Whether a socket is connected to exactly this source: its packets are no first contacts. Only what is or may
     /// be part of a conversation is worth the question.
     fn is_connected(&mut self, contact: &Contact) -> Result<bool, NetlinkError> {
-        let is_conversation = contact.kind == Kind::Maimon || contact.target.protocol == Protocol::Udp;
+        let is_conversation = contact.is_mid_conversation() || contact.target.protocol == Protocol::Udp;
         if !is_conversation {
             return Ok(false);
         }

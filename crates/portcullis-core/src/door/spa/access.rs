@@ -181,7 +181,7 @@ impl User {
         let is_allowed = |port: &Port| match port.protocol {
             Protocol::Tcp => self.tcp.contains(port.number),
             Protocol::Udp => self.udp.contains(port.number),
-            Protocol::Sctp => false,
+            Protocol::Sctp | Protocol::Icmp | Protocol::Ip => false,
         };
         if !ports.iter().all(is_allowed) {
             return Err(Refusal::PortNotAllowed);

@@ -29,8 +29,8 @@ fn scan() -> Scan {
 
 #[test]
 fn a_scan_of_ports_out_of_sight_claims_none() {
-    let hidden = Scan { protocols: vec![], kinds: vec![Kind::Hidden], ports: vec![], ..scan() };
-    assert_eq!(words::evidence_with_kinds(&hidden), "14 hidden probes to ports out of sight in 0.4 s");
+    let hidden = Scan { protocols: vec![], kinds: vec![Kind::Fragments], ports: vec![], ..scan() };
+    assert_eq!(words::evidence_with_kinds(&hidden), "14 cut-up probes to ports out of sight in 0.4 s");
 }
 
 fn ban() -> Ban {

@@ -53,6 +53,8 @@ pub fn protocol(protocol: Protocol) -> &'static str {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
         Protocol::Sctp => "SCTP",
+        Protocol::Icmp => "ICMP",
+        Protocol::Ip => "IP",
     }
 }
 
