@@ -28,6 +28,9 @@ pub const SOURCES: usize = 131_072;
 /// is known for one only by what it touches next.
 const WATCHED: Duration = Duration::from_secs(10);
 
+/// Of all the places those who are no guests may take so many: their knocks are followed only to say why they are in vain.
+const FOR_OTHERS: usize = SOURCES / 2;
+
 /// One packet, as doors hear it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Knock {
@@ -339,7 +342,11 @@ impl Hearing {
             if is_scan { spoiled.push(attempt) } else { standing.push(attempt) }
         }
         self.fail(now, knock.source, doors, knocker, spoiled, Why::OtherPorts);
-        let is_excused = self.advance(now, knock, knocker, identity, standing);
+        let in_vain = standing.iter().find(|attempt| !self.is_guest(doors, knock.source, &attempt.goal));
+        if let Some((attempt, door)) = in_vain.and_then(|own| Some((own, self.door(&own.goal)?))) {
+            mark.get_or_insert(Mark { door, step: attempt.right });
+        }
+        let is_excused = self.advance(now, doors, knock, knocker, identity, standing);
         Heard { is_excused, mark }
     }
 
@@ -356,6 +363,7 @@ impl Hearing {
         rest: &[Attempt],
     ) -> Vec<Goal> {
         let (source, port) = (knock.source, knock.port());
+        let has_room = self.knockers.len() < FOR_OTHERS;
         let mut goals = Vec::new();
         let mut ignored = Vec::new();
         for (id, way) in self.ways.iter() {
@@ -363,7 +371,7 @@ impl Hearing {
             let begins = concerns(way)
                 && !blocks[usize::from(way.is_knockds())]
                 && way.is_next(0, port, knock.flags)
-                && door.is_guest(source);
+                && (has_room || door.is_guest(source));
             if !begins {
                 continue;
             }
@@ -393,7 +401,7 @@ impl Hearing {
             };
             for turns in &mut self.turns {
                 let Some(door) = doors.get(usize::from(turns.id.0)) else { continue };
-                if door.is_guest(source) {
+                if has_room || door.is_guest(source) {
                     let new = turns.at(now.wall, port).iter().filter(|turn| !is_under_way(turn));
                     goals.extend(new.cloned().map(Goal::Turn));
                 }
@@ -406,6 +414,7 @@ impl Hearing {
     fn advance(
         &mut self,
         now: Now,
+        doors: &[Door],
         knock: &Knock,
         knocker: &mut Knocker,
         identity: Identity,
@@ -419,10 +428,11 @@ impl Hearing {
             let (step, of) = (attempt.right, attempt.goal.length());
             let Some(door) = self.door(&attempt.goal) else { continue };
             // A sequence that can't open now excuses nothing; it is followed only to say why.
-            let is_good = match &attempt.goal {
-                Goal::Way(_) => true,
-                Goal::Turn(turn) => !matches!(self.good(now, turn), Good::Refused(_)),
-            };
+            let is_good = self.is_guest(doors, source, &attempt.goal)
+                && match &attempt.goal {
+                    Goal::Way(_) => true,
+                    Goal::Turn(turn) => !matches!(self.good(now, turn), Good::Refused(_)),
+                };
             if is_good {
                 let number = *number
                     .get_or_insert_with(|| knocker.keep(now, knock.contact, Mark { door, step }, identity));
@@ -433,9 +443,26 @@ impl Hearing {
             if step == of { whole.push((door, attempt)) } else { knocker.attempts.push(attempt) }
         }
         for (door, attempt) in whole {
-            self.succeed(now, source, door, knocker, &attempt);
+            if self.is_guest(doors, source, &attempt.goal) {
+                self.succeed(now, source, door, knocker, &attempt);
+            } else {
+                self.refuse(door, source, &attempt);
+            }
         }
         is_excused
+    }
+
+    /// An attempt is whole, and its source no guest.
+    fn refuse(&mut self, door: DoorId, source: IpAddr, attempt: &Attempt) {
+        let of = attempt.goal.length();
+        if let Goal::Turn(turn) = &attempt.goal
+            && let Some(turns) = self.turns.iter_mut().find(|turns| turns.id == door)
+        {
+            // Whoever listened in shall not come with it from a guest's address.
+            turns.spend(turn);
+        }
+        let (why, user) = (Why::NotAGuest, attempt.goal.user().cloned());
+        self.outcomes.push_back(Outcome::Failed { door, source, step: of, of, why, user, clock: None });
     }
 
     /// An attempt is whole.
@@ -529,6 +556,10 @@ impl Hearing {
             let is_lost =
                 attempt.held.is_empty() || unheld.iter().any(|packet| attempt.held.contains(&packet.number));
             let Some(door) = self.door(&attempt.goal) else { continue };
+            // Of those who are no guests only a whole knock is told: the rest is what strangers do.
+            if !self.is_guest(doors, source, &attempt.goal) {
+                continue;
+            }
             let is_knockds = matches!(&attempt.goal, Goal::Way(way) if way.is_knockds());
             let is_proved = match &attempt.goal {
                 Goal::Way(_) => true,
@@ -600,6 +631,12 @@ impl Hearing {
     fn good(&self, now: Now, turn: &Turn) -> Good {
         let turns = self.turns.iter().find(|turns| turns.name == turn.door);
         turns.map_or(Good::Refused(Why::NotAuthentic), |turns| turns.judge(now.wall, self.floor, turn))
+    }
+
+    /// Whether the door that an attempt is about lets in its source.
+    fn is_guest(&self, doors: &[Door], source: IpAddr, goal: &Goal) -> bool {
+        let door = self.door(goal).and_then(|id| doors.get(usize::from(id.0)));
+        door.is_none_or(|door| door.is_guest(source))
     }
 
     fn door(&self, goal: &Goal) -> Option<DoorId> {

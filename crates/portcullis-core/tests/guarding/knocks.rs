@@ -576,3 +576,38 @@ fn a_knock_is_heard_from_where_probes_are_not_judged() {
     assert!(story.is_open(GUEST));
     assert_eq!(story.engine.counters().trusted, 3);
 }
+
+#[test]
+fn a_knock_from_outside_the_guests_is_refused_and_told() {
+    let door = || Door { guests: vec!["198.51.100.0/24".parse().unwrap()], ..no_patience() };
+    let stranger = "203.0.114.9";
+    let mut story = Story::with(with(vec![door()]));
+    assert_eq!(
+        story.knock(stranger, &[7000, 9000, 8000]),
+        ["door ssh step 3 of 3: the knock by 203.0.114.9 was for an address that is no guest of this door"]
+    );
+    assert!(story.open.is_empty());
+    assert_eq!(story.last_why(), Why::NotAGuest);
+    assert_eq!(
+        (story.engine.counters().knocks, story.engine.counters().probes),
+        (0, 3),
+        "nothing is excused"
+    );
+    let told = story.scan(stranger, [1, 2]);
+    let steps = "door ssh step 1 + door ssh step 2 + door ssh step 3";
+    assert_eq!(told[0], format!("scan {stranger} syn [1, 2] + {steps} Block"), "no record shows the ports");
+    assert_eq!(story.knock(stranger, &[7000, 8000]), [""; 0], "what is no whole knock is a stranger's noise");
+    assert_eq!(story.engine.knockers().0, 0);
+
+    let mut story = Story::with(with(vec![door()]));
+    for round in 0..200_u32 {
+        let source = format!("203.0.{}.{}", 114 + round / 100, round % 100 + 1);
+        for port in [7000, 9000, 8000] {
+            story.syn(&source, port);
+        }
+    }
+    let left_out = story.engine.counters().knocks_not_told;
+    assert!(left_out > 0, "as many as strangers like");
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(story.is_open(GUEST));
+}

@@ -104,6 +104,8 @@ fn only_guests_of_the_list_are_let_in() {
         let target =
             if stranger.contains(':') { lab.victim6().into() } else { std::net::IpAddr::from(lab.victim4()) };
         knock(&lab.attacker, stranger, target, RIGHT);
+        let told = guard.wait_for(SOON, |event| event["event"] == "knock" && event["source"] == stranger);
+        assert_eq!(told["why"], "was for an address that is no guest of this door", "{told}");
     }
     for guest in GUESTS {
         enter(&lab, &mut guard, guest);
