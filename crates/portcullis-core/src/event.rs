@@ -47,6 +47,8 @@ pub enum Action {
         address: IpAddr,
         /// How many other openings it still has: a door that opens for everyone is shut with the last of them.
         left: usize,
+        /// Whether sessions may be cut, where the door is configured to: not by the program's own end.
+        may_cut: bool,
     },
     /// Have this on the disk as used up, then answer with [`crate::engine::Engine::spent`]; the door opens only then.
     Spend {

@@ -113,6 +113,8 @@ pub enum Closing {
     Evicted,
     /// Its source went on to touch so many ports that the knock was none, but the beginning of a scan.
     Scan,
+    /// The program ends, and would not be there to do what its end owes.
+    Stopped,
 }
 
 impl Closing {
@@ -126,6 +128,7 @@ impl Closing {
             Closing::Removed => "not configured any more",
             Closing::Evicted => "too many openings",
             Closing::Scan => "its source goes on to scan",
+            Closing::Stopped => "the program ends, and nobody would be there to do it in time",
         }
     }
 }

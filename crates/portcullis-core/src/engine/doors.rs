@@ -189,6 +189,14 @@ impl Engine {
         meant.into_iter().filter_map(|address| self.shut(now, door, address, Closing::Operator)).collect()
     }
 
+    /// Shuts `door` for everybody, since the program ends and what the openings' ends owe would not be done in time.
+    pub fn close_at_end(&mut self, now: Now, door: DoorId) {
+        let all: Vec<IpAddr> = self.doors.openings.of(door).collect();
+        for address in all {
+            self.shut(now, door, address, Closing::Stopped);
+        }
+    }
+
     /// How an [`Action::Open`] or [`Action::Shut`] went: nothing, or the complaint. What was refused is tried again.
     pub fn door_answered(&mut self, now: Now, door: DoorId, address: IpAddr, answer: Result<(), String>) {
         let place = (door, address);
@@ -316,7 +324,13 @@ impl Engine {
         let opening = self.doors.openings.remove(now, (door, address))?;
         let left = self.doors.openings.of(door).count();
         let place = if why == Closing::Removed { DoorId::GONE } else { door };
-        self.actions.push_back(Action::Shut { door: place, name: opening.name.clone(), address, left });
+        self.actions.push_back(Action::Shut {
+            door: place,
+            name: opening.name.clone(),
+            address,
+            left,
+            may_cut: why != Closing::Stopped,
+        });
         self.tell_of(now, door, Event::Closed { opening: opening.clone(), why, left });
         self.end_pardon(now, address);
         Some(opening)
@@ -351,7 +365,7 @@ impl Engine {
                 self.send(now, door, address, false);
             } else if let Some(name) = self.doors.door(door).map(|door| door.name.clone()) {
                 let left = self.doors.openings.of(door).count();
-                self.actions.push_back(Action::Shut { door, name, address, left });
+                self.actions.push_back(Action::Shut { door, name, address, left, may_cut: true });
             }
         }
     }

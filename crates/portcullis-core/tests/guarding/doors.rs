@@ -232,3 +232,17 @@ fn the_store_forgets_openings_that_ended_while_nobody_ran() {
     let shut = |name: &str| Change::Shut { door: name.parse().unwrap(), address: address(GUEST) };
     assert_eq!(story.engine.opening_changes(story.now, 10), [shut("gone"), shut("ssh")]);
 }
+
+#[test]
+fn a_door_shut_because_the_program_ends_says_so() {
+    let mut story = Story::with(with(vec![ssh()]));
+    story.engine.open_by_hand(story.now, SSH, address(GUEST), None).unwrap();
+    story.told();
+    story.engine.close_at_end(story.now, SSH);
+    let told = story.told();
+    assert_eq!(
+        told,
+        ["door ssh is shut for 198.51.100.7 (the program ends, and nobody would be there to do it in time)"]
+    );
+    assert!(story.open.is_empty());
+}

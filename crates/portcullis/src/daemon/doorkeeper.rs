@@ -64,6 +64,12 @@ impl DoorActions {
     pub fn is_nothing(&self) -> bool {
         self.commands.is_empty() && self.service.is_none() && self.cut.is_none() && !self.is_told
     }
+
+    /// Whether the end of an opening owes something.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.commands.close.is_some() || self.commands.close_6.is_some() || self.service.is_some()
+    }
 }
 
 /// What the end of an opening owes.
@@ -215,15 +221,20 @@ impl Doorkeeper {
     }
 
     /// What an earlier run owes to openings that are not `standing` any more is done now, and what it did not get to
-    /// for those that are.
-    pub fn settle(&mut self, standing: &BTreeSet<Place>) {
+    /// for those that are. Of those that are `over` sessions are cut, if they are to be.
+    pub fn settle(&mut self, standing: &BTreeSet<Place>, over: &BTreeSet<Place>) {
         // At a door for everyone what the first guest's opening owes is not due before the last guest's has ended.
         let stands = |place: &Place| {
             standing.contains(place)
                 || (self.is_for_everyone(&place.0) && standing.iter().any(|(name, _)| *name == place.0))
         };
-        let due: Vec<Place> = self.owed.keys().filter(|place| !stands(place)).cloned().collect();
-        let errands = due.into_iter().map(|(name, address)| DoorErrand::Shut { name, address, left: 0 });
+        let mut due: BTreeSet<Place> = self.owed.keys().filter(|place| !stands(place)).cloned().collect();
+        let cuts = |(name, _): &&Place| self.actions.get(name).is_some_and(|actions| actions.cut.is_some());
+        due.extend(over.iter().filter(cuts).cloned());
+        let errands = due.into_iter().map(|(name, address)| {
+            let left = standing.iter().filter(|(own, _)| *own == name).count();
+            DoorErrand::Shut { name, address, left, may_cut: true }
+        });
         self.ready.extend(errands);
         // A kill between an opening and its commands: the guest would stand before a door that is called open.
         let begun: Vec<&Place> = standing
@@ -325,7 +336,7 @@ impl Doorkeeper {
                     return None;
                 }
                 match errand {
-                    DoorErrand::Shut { left, .. } => self.shut(place, left),
+                    DoorErrand::Shut { left, may_cut, .. } => self.shut(place, left, may_cut),
                     _ => return self.open(place),
                 }
                 None
@@ -363,8 +374,8 @@ impl Doorkeeper {
         Some(DoorDone::Owing { name: place.0, address: place.1, owes })
     }
 
-    fn shut(&mut self, place: Place, left: usize) {
-        let cut = self.actions.get(&place.0).and_then(|actions| actions.cut.clone());
+    fn shut(&mut self, place: Place, left: usize, may_cut: bool) {
+        let cut = self.actions.get(&place.0).and_then(|actions| actions.cut.clone()).filter(|_| may_cut);
         let is_for_everyone = self.is_for_everyone(&place.0);
         let owed = match self.owed.get(&place) {
             Some(_) if is_for_everyone && left > 0 => None,

@@ -144,13 +144,17 @@ impl DoorPlan {
     /// The same after a reload, for a queue that is there already.
     #[must_use]
     pub fn hands_by(&self, queue: mpsc::Sender<DoorErrand>) -> DoorHands {
-        let with_errands: BTreeSet<Name> = self
-            .actions
-            .iter()
-            .filter(|(_, actions)| !actions.is_nothing())
-            .map(|(name, _)| name.clone())
-            .collect();
-        DoorHands { kernel: self.kernel.clone(), in_kernel: self.in_kernel.clone(), with_errands, queue }
+        let named = |is_meant: fn(&DoorActions) -> bool| -> BTreeSet<Name> {
+            let meant = self.actions.iter().filter(|(_, actions)| is_meant(actions));
+            meant.map(|(name, _)| name.clone()).collect()
+        };
+        DoorHands {
+            kernel: self.kernel.clone(),
+            in_kernel: self.in_kernel.clone(),
+            with_errands: named(|actions| !actions.is_nothing()),
+            owing: named(DoorActions::owes),
+            queue,
+        }
     }
 }
 

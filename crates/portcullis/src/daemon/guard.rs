@@ -359,7 +359,7 @@ impl Guard {
         // Scans that are under way get their last word.
         self.engine.finish(now, &mut self.host);
         self.perform(now);
-        self.shut_what_runs_commands(now);
+        self.shut_what_owes(now);
         if !keep_bans && let Err(answer) = self.lift_all(now) {
             let what = What::Fault(Fault::NotChanged { answer });
             self.out.tell(Report::Record(Record { time: now.wall, what }));
@@ -384,12 +384,13 @@ impl Guard {
         kernel.release(&prefixes).map_err(|error| causes::said(&error))
     }
 
-    /// Nobody would run the stop commands in time: these doors are shut with us.
-    fn shut_what_runs_commands(&mut self, now: Now) {
-        for name in self.hands.doors.with_errands.clone() {
-            if let Some(door) = self.engine.door_named(name.as_str()) {
-                self.engine.close(now, door, None);
-            }
+    /// Nobody would run the stop commands in time: these doors are shut with us. Those of a name are all of it.
+    fn shut_what_owes(&mut self, now: Now) {
+        let owing = &self.hands.doors.owing;
+        let doors = self.engine.doors().iter().zip(0..).filter(|(door, _)| owing.contains(&door.name));
+        let doors: Vec<DoorId> = doors.map(|(_, place)| DoorId(place)).collect();
+        for door in doors {
+            self.engine.close_at_end(now, door);
         }
         self.perform(now);
     }
@@ -592,8 +593,8 @@ fn perform(engine: &mut Engine, hands: &mut Hands, out: &mut Out, complaints: &m
                 engine.door_answered(now, door, address, answer);
                 continue;
             }
-            Action::Shut { door, name, address, left } => {
-                let answer = hands.shut_door(&name, address, left);
+            Action::Shut { door, name, address, left, may_cut } => {
+                let answer = hands.shut_door(&name, address, left, may_cut);
                 engine.door_answered(now, door, address, answer);
                 continue;
             }

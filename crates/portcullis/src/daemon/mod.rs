@@ -29,6 +29,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::thread;
 
+use portcullis_core::door::Opening;
 use portcullis_core::engine::{Engine, View};
 use portcullis_core::event::{Cause, Mode, Until};
 use portcullis_core::net::Prefix;
@@ -495,9 +496,10 @@ fn restore_openings(
     };
     engine.restore_seen_packets(&doors.iter().flat_map(used).collect::<Vec<_>>());
     let over = engine.restore_openings(now, &stored.openings);
-    let standing = stored.openings.iter().map(|(opening, _)| opening);
-    let standing = standing.filter(|opening| !over.iter().any(|own| own == *opening));
-    keeper.settle(&standing.map(|opening| (opening.name.clone(), opening.address)).collect());
+    let place = |opening: &Opening| (opening.name.clone(), opening.address);
+    let over: BTreeSet<_> = over.iter().map(place).collect();
+    let stored = stored.openings.iter().map(|(opening, _)| place(opening));
+    keeper.settle(&stored.filter(|place| !over.contains(place)).collect(), &over);
     (keeper, unread)
 }
 

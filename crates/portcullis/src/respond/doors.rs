@@ -32,6 +32,8 @@ pub enum DoorErrand {
         address: IpAddr,
         /// How many openings the door still has.
         left: usize,
+        /// Whether sessions may be cut.
+        may_cut: bool,
     },
     /// Put it on the disk that this is used up; the answer is [`portcullis_core::engine::Engine::spent`].
     Spend {
@@ -52,6 +54,8 @@ pub struct DoorHands {
     pub in_kernel: BTreeMap<Name, DoorName>,
     /// The doors where the slow path has something to do.
     pub with_errands: BTreeSet<Name>,
+    /// Those of them where the end of an opening owes a command, or stops a service.
+    pub owing: BTreeSet<Name>,
     /// The way to the slow path.
     pub queue: mpsc::Sender<DoorErrand>,
 }
@@ -89,12 +93,13 @@ impl DoorHands {
         name: &Name,
         address: IpAddr,
         left: usize,
+        may_cut: bool,
     ) -> Result<(), String> {
         if let (Some(in_kernel), Some(kernel)) = (self.in_kernel.get(name), kernel) {
             kernel.shut_door(in_kernel, address).map_err(|error| causes::said(&error))?;
         }
         // Also for a door that is not configured any more: it may owe something.
-        self.hand_out(DoorErrand::Shut { name: name.clone(), address, left })
+        self.hand_out(DoorErrand::Shut { name: name.clone(), address, left, may_cut })
     }
 
     /// Has it put on the disk that this is used up.

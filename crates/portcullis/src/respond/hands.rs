@@ -157,8 +157,14 @@ impl Hands {
     ///
     /// # Errors
     /// As [`DoorHands::shut`].
-    pub fn shut_door(&mut self, name: &Name, address: IpAddr, left: usize) -> Result<(), String> {
-        self.doors.shut(self.kernel.as_mut(), name, address, left)
+    pub fn shut_door(
+        &mut self,
+        name: &Name,
+        address: IpAddr,
+        left: usize,
+        may_cut: bool,
+    ) -> Result<(), String> {
+        self.doors.shut(self.kernel.as_mut(), name, address, left, may_cut)
     }
 
     /// The doors are these now.
@@ -225,6 +231,7 @@ mod tests {
             kernel: Doors::default(),
             in_kernel: BTreeMap::new(),
             with_errands: BTreeSet::new(),
+            owing: BTreeSet::new(),
             queue: mpsc::channel(1).0,
         };
         (Hands { kernel: None, errands: Some(Errands { responses, queue, refused: 0 }), doors }, fetched)

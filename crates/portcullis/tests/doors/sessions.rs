@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use testbed::Lab;
 
 use crate::harness::{Guard, Place, SOON};
-use crate::knocks::{SERVICE, door, enter, guests, reload, serve, wait_until_over};
+use crate::knocks::{SERVICE, door, enter, guests, let_in, reload, serve, wait_until_over};
 use crate::shutting::{gets_in, lab};
 
 const GUEST: &str = "10.77.0.1";
@@ -41,6 +41,11 @@ fn stands((guest, host): &mut (TcpStream, TcpStream)) -> bool {
     let mut byte = [0];
     let there = guest.write_all(b"?").and_then(|()| host.read_exact(&mut byte));
     there.and_then(|()| host.write_all(b"!")).and_then(|()| guest.read_exact(&mut byte)).is_ok()
+}
+
+/// Whether the kernel resets it, on the guest's side too.
+fn is_reset((guest, _): &mut (TcpStream, TcpStream)) -> bool {
+    guest.read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }
 
 #[test]
@@ -88,18 +93,65 @@ fn a_session_outlasts_its_opening_unless_it_is_to_be_cut() {
         assert_eq!(guard.verb(&["close", "ssh", GUEST]).code, 0);
         assert!(!gets_in(&lab, GUEST));
         if is_cut {
-            // The kernel resets it on both sides.
-            let ended = own.0.read(&mut [0]);
-            assert!(
-                ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset),
-                "{ended:?}"
-            );
+            assert!(is_reset(&mut own));
         } else {
             assert!(stands(&mut own));
         }
         assert!(stands(&mut before), "it is nobody's business here");
         assert!(guard.told("fault").is_empty(), "{:?}", guard.told("fault"));
     }
+}
+
+#[test]
+fn a_restart_neither_shuts_a_door_that_cuts_sessions_nor_cuts_one() {
+    let Some(lab) = lab() else { return };
+    let service = serve(&lab.victim);
+    let place = Place::new(&door("open_for = \"1h\"\ncut_on_close = true"));
+    let mut guard = Guard::at(&lab.victim, &place, &[]);
+    enter(&lab, &mut guard, GUEST);
+    let mut own = session(&lab, &service, GUEST);
+    assert_eq!(guard.stop(), 0);
+    assert!(guard.told("close").is_empty(), "{:?}", guard.told("close"));
+    assert!(stands(&mut own) && gets_in(&lab, GUEST));
+    let guard = Guard::at(&lab.victim, &place, &[]);
+    assert!(stands(&mut own) && gets_in(&lab, GUEST));
+    assert_eq!(guests(&guard, "ssh"), [GUEST]);
+    assert_eq!(guard.verb(&["close", "ssh"]).code, 0);
+    assert!(is_reset(&mut own));
+}
+
+#[test]
+fn sessions_of_an_opening_that_ended_while_nobody_ran_are_cut_by_the_next_start() {
+    let Some(lab) = lab() else { return };
+    let service = serve(&lab.victim);
+    let place = Place::new(&door("open_for = \"2s\"\ncut_on_close = true"));
+    let mut guard = Guard::at(&lab.victim, &place, &[]);
+    enter(&lab, &mut guard, GUEST);
+    let mut own = session(&lab, &service, GUEST);
+    // In order, so that the store knows the opening.
+    assert_eq!(guard.stop(), 0);
+    wait_until_over(Instant::now(), "the door to be shut", || {
+        let_in(&lab.victim, "door_ssh4", GUEST).is_some()
+    });
+    assert!(stands(&mut own));
+    std::thread::sleep(Duration::from_millis(100));
+    let _guard = Guard::at(&lab.victim, &place, &[]);
+    assert!(is_reset(&mut own));
+}
+
+#[test]
+fn an_end_that_runs_what_is_owed_says_why_the_door_is_shut_and_cuts_nothing() {
+    let Some(lab) = lab() else { return };
+    let service = serve(&lab.victim);
+    let more = "open_for = \"1h\"\ncut_on_close = true\ncommand_open = [\"/bin/true\"]\n\
+                command_close = [\"/bin/true\"]";
+    let mut guard = Guard::configured(&lab.victim, &door(more), &[]);
+    enter(&lab, &mut guard, GUEST);
+    let mut own = session(&lab, &service, GUEST);
+    assert_eq!(guard.stop(), 0);
+    let closed = guard.told("close");
+    assert!(closed[0]["why"].as_str().unwrap().starts_with("the program ends"), "{closed:?}");
+    assert!(stands(&mut own) && !gets_in(&lab, GUEST));
 }
 
 #[test]
