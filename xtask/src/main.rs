@@ -3,6 +3,7 @@
 //! A task is a line in [`TASKS`]; it appears in the help when it works, not before.
 
 mod bench;
+mod corpus;
 mod demo;
 mod licences;
 mod packaging;
@@ -23,7 +24,7 @@ struct Task {
     perform: fn(&[String]) -> Outcome,
 }
 
-const TASKS: [Task; 4] = [
+const TASKS: [Task; 5] = [
     Task {
         name: "run",
         does: "builds portcullis and watches this host, changing nothing; arguments go to `portcullis run`",
@@ -43,6 +44,11 @@ const TASKS: [Task; 4] = [
         name: "bench",
         does: "measures every speed that is claimed, beside Debian's portsentry; [ROW…] [--runs N]",
         perform: bench::perform,
+    },
+    Task {
+        name: "corpus",
+        does: "writes scans and friends as captures, with the truth, to be looked at; DIR [SEEDS]",
+        perform: corpus::perform,
     },
 ];
 

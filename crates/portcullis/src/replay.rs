@@ -1,6 +1,6 @@
 //! `replay`: judges captures as if they arrived now, at the time of the packets. Touches nothing, needs no rights.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, View};
-use portcullis_core::event::{Action, Scan, What};
+use portcullis_core::event::{Action, Id, Scan, What};
 use portcullis_core::net::Prefix;
 use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_core::scan::Contact;
@@ -73,6 +73,36 @@ pub fn run(arguments: &ReplayArguments) -> Exit {
     exit
 }
 
+/// A scan that a capture holds, and when it was clear that it is one.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The scan, whole.
+    pub scan: Scan,
+    /// The time of the last packet that the verdict needed.
+    pub settled: Wall,
+}
+
+/// The scans that one capture holds: what `replay` tells of it, for who measures how well it is judged.
+///
+/// # Errors
+/// If it is no capture, or damaged; what came before is not told then.
+pub fn judge(
+    config: &Config,
+    local: Option<&replay::Local>,
+    capture: impl Read,
+) -> Result<Vec<Finding>, CaptureError> {
+    let mut replay = Replay::new(config, local);
+    let mut capture = CaptureReader::open(capture)?;
+    replay.read_frames(&mut capture)?;
+    replay.end();
+    let settled = std::mem::take(&mut replay.settled);
+    let finding = |(_, scan): (Wall, Scan)| {
+        let settled = settled.get(&(scan.id, scan.source)).copied().unwrap_or(scan.last);
+        Finding { scan, settled }
+    };
+    Ok(replay.scans.into_iter().map(finding).collect())
+}
+
 /// A capture under judgement.
 struct Replay {
     engine: Engine,
@@ -82,6 +112,8 @@ struct Replay {
     /// How far the clock of waiting is ahead of the packets'.
     shift: Duration,
     scans: Vec<(Wall, Scan)>,
+    /// When each was told of first.
+    settled: BTreeMap<(Id, IpAddr), Wall>,
 }
 
 /// Nobody can be asked: the packets themselves tell, within the engine.
@@ -98,7 +130,15 @@ impl Replay {
         let mut engine = Engine::new(plan::settings(config, config.respond.mode), View::Capture, KEY);
         let now = Now::default();
         engine.surround(now, surroundings(local));
-        Replay { engine, now, first: None, last: Wall::default(), shift: Duration::ZERO, scans: Vec::new() }
+        Replay {
+            engine,
+            now,
+            first: None,
+            last: Wall::default(),
+            shift: Duration::ZERO,
+            scans: Vec::new(),
+            settled: BTreeMap::new(),
+        }
     }
 
     /// Judges the packets of one file.
@@ -108,17 +148,7 @@ impl Replay {
             _ => Box::new(File::open(path).map_err(ReadError::Open)?),
         };
         let mut capture = CaptureReader::open(source).map_err(ReadError::Capture)?;
-        while let Some(frame) = capture.next_frame().map_err(ReadError::Capture)? {
-            self.arrive(frame.time);
-            let frame = Frame {
-                link: frame.link,
-                bytes: frame.bytes,
-                wire_length: frame.wire_length,
-                checksums: Checksums::Recorded,
-            };
-            self.engine.frame(self.now, frame, 0, &mut Nobody);
-            self.collect();
-        }
+        self.read_frames(&mut capture).map_err(ReadError::Capture)?;
         for (link, count) in capture.skipped() {
             eprintln!(
                 "portcullis: {}: {count} packets of link type {link} passed over; nothing here reads it",
@@ -131,6 +161,21 @@ impl Replay {
                 Escaped(&path.to_string_lossy()),
                 capture.packets()
             );
+        }
+        Ok(())
+    }
+
+    fn read_frames<R: Read>(&mut self, capture: &mut CaptureReader<R>) -> Result<(), CaptureError> {
+        while let Some(frame) = capture.next_frame()? {
+            self.arrive(frame.time);
+            let frame = Frame {
+                link: frame.link,
+                bytes: frame.bytes,
+                wire_length: frame.wire_length,
+                checksums: Checksums::Recorded,
+            };
+            self.engine.frame(self.now, frame, 0, &mut Nobody);
+            self.collect();
         }
         Ok(())
     }
@@ -154,16 +199,24 @@ impl Replay {
             // The verdict is told once, when the scan is over and everything is known of it.
             if let Action::Record(record) = action
                 && let What::Scan(scan) = record.what
-                && scan.is_ended
             {
-                self.scans.push((record.time, Scan { is_ended: false, ..scan }));
+                if scan.is_ended {
+                    self.scans.push((record.time, Scan { is_ended: false, ..scan }));
+                } else {
+                    self.settled.entry((scan.id, scan.source)).or_insert(scan.last);
+                }
             }
         }
     }
 
-    fn finish(mut self) -> Vec<LogEvent> {
+    /// Behind the last packet: what still waits is decided.
+    fn end(&mut self) {
         self.engine.finish(self.now, &mut Nobody);
         self.collect();
+    }
+
+    fn finish(mut self) -> Vec<LogEvent> {
+        self.end();
         let counters = self.engine.counters();
         let first = self.first.unwrap_or_default();
         let refusals = self.engine.refusals().iter().filter(|(_, count)| *count > 0);

@@ -2,6 +2,7 @@
 //!
 //! One file a row, and here what they share. All of it happens in network namespaces that vanish with the run.
 
+mod accuracy;
 mod commands;
 mod doors;
 mod flood;
@@ -35,7 +36,7 @@ struct Row {
     measure: fn(&Bench) -> Result<Vec<Line>, String>,
 }
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     Row { name: "shut-out", measure: shut_out::measure },
     Row { name: "latency", measure: latency::measure },
     Row { name: "doors", measure: doors::measure },
@@ -47,6 +48,7 @@ const ROWS: [Row; 11] = [
     Row { name: "flush", measure: restore::measure_flush },
     Row { name: "idle", measure: idle::measure },
     Row { name: "judge", measure: judge::measure },
+    Row { name: "accuracy", measure: accuracy::measure },
 ];
 
 const TOOLS: [&str; 9] =
@@ -77,12 +79,19 @@ pub fn perform(arguments: &[String]) -> Outcome {
     if is_inside {
         return inside(&names, runs);
     }
+    if names == ["accuracy"] {
+        accuracy::show(runs)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     println!("xtask: builds portcullis, then measures it in network namespaces; nothing leaves this machine");
     program::build_release()?;
     let itself = ["build", "--quiet", "--release", "--package", "xtask"];
     program::succeed(&mut program::cargo(&itself))?;
     if names.is_empty() || names.contains(&"judge") {
         judge::build()?;
+    }
+    if names.is_empty() || names.contains(&"accuracy") {
+        accuracy::build()?;
     }
     tools::install_missing(&TOOLS)?;
     tools::unpack_ancestors()?;

@@ -42,6 +42,7 @@ pub struct Segment {
     flags: u8,
     sequence: u32,
     acknowledgement: u32,
+    window: u16,
     options: Vec<u8>,
     payload: Vec<u8>,
 }
@@ -55,6 +56,7 @@ pub fn tcp(source_port: u16, destination_port: u16, flags: u8) -> Segment {
         flags,
         sequence: 1,
         acknowledgement: 0,
+        window: 1024,
         options: Vec::new(),
         payload: Vec::new(),
     }
@@ -71,6 +73,12 @@ impl Segment {
     #[must_use]
     pub fn acknowledgement(self, acknowledgement: u32) -> Segment {
         Segment { acknowledgement, ..self }
+    }
+
+    /// The window, 1024 if not given.
+    #[must_use]
+    pub fn window(self, window: u16) -> Segment {
+        Segment { window, ..self }
     }
 
     /// Options: a multiple of 4 bytes, at most 40.
@@ -99,7 +107,9 @@ impl From<Segment> for Payload {
         bytes.extend(segment.sequence.to_be_bytes());
         bytes.extend(segment.acknowledgement.to_be_bytes());
         let words = 5 + segment.options.len() as u8 / 4;
-        bytes.extend([words << 4, segment.flags, 0x04, 0x00, 0, 0, 0, 0]);
+        bytes.extend([words << 4, segment.flags]);
+        bytes.extend(segment.window.to_be_bytes());
+        bytes.extend([0, 0, 0, 0]);
         bytes.extend(segment.options);
         bytes.extend(segment.payload);
         Payload { protocol: 6, bytes, checksum: Some((16, PseudoHeader::Always)) }
@@ -132,14 +142,26 @@ pub fn sctp(source_port: u16, destination_port: u16, verification_tag: u32, firs
 /// An ICMP message in an IPv4 packet: type, code, four zero bytes behind the checksum, and `body`.
 #[must_use]
 pub fn icmp(kind: u8, code: u8, body: &[u8]) -> Payload {
-    let bytes = [&[kind, code, 0, 0, 0, 0, 0, 0], body].concat();
+    icmp_with(kind, code, [0; 4], body)
+}
+
+/// The same with the four bytes behind the checksum: an echo's identifier and sequence number, the MTU of a link.
+#[must_use]
+pub fn icmp_with(kind: u8, code: u8, rest: [u8; 4], body: &[u8]) -> Payload {
+    let bytes = [&[kind, code, 0, 0], &rest[..], body].concat();
     Payload { protocol: 1, bytes, checksum: Some((2, PseudoHeader::Never)) }
 }
 
 /// The same as ICMPv6, for an IPv6 packet.
 #[must_use]
 pub fn icmpv6(kind: u8, code: u8, body: &[u8]) -> Payload {
-    Payload { protocol: 58, checksum: Some((2, PseudoHeader::Ipv6)), ..icmp(kind, code, body) }
+    icmpv6_with(kind, code, [0; 4], body)
+}
+
+/// The same with the four bytes behind the checksum.
+#[must_use]
+pub fn icmpv6_with(kind: u8, code: u8, rest: [u8; 4], body: &[u8]) -> Payload {
+    Payload { protocol: 58, checksum: Some((2, PseudoHeader::Ipv6)), ..icmp_with(kind, code, rest, body) }
 }
 
 /// Any other protocol, or one of the above with bytes of one's own and no checksum filled in.
@@ -225,6 +247,7 @@ pub struct Packet {
     payload: Payload,
     hop_limit: u8,
     identification: u32,
+    is_fragmentable: bool,
     options: Vec<u8>,
     before_fragment: Vec<Extension>,
     behind_fragment: Vec<Extension>,
@@ -280,6 +303,7 @@ pub fn ip(source: impl Address, destination: impl Address, payload: impl Into<Pa
         payload: payload.into(),
         hop_limit: 64,
         identification: 1,
+        is_fragmentable: true,
         options: Vec::new(),
         before_fragment: Vec::new(),
         behind_fragment: Vec::new(),
@@ -298,6 +322,12 @@ impl Packet {
     #[must_use]
     pub fn identification(self, identification: u32) -> Packet {
         Packet { identification, ..self }
+    }
+
+    /// With IPv4's flag that forbids routers to cut it; IPv6 has none, and needs none.
+    #[must_use]
+    pub fn unfragmented(self) -> Packet {
+        Packet { is_fragmentable: false, ..self }
     }
 
     /// IPv4 options: a multiple of 4 bytes, at most 40. Repeated in every fragment.
@@ -346,7 +376,7 @@ impl Packet {
     pub fn bytes(&self) -> Vec<u8> {
         let (first, body) = self.fragmentable();
         match self.source {
-            IpAddr::V4(_) => self.ipv4(&body, 0),
+            IpAddr::V4(_) => self.ipv4(&body, if self.is_fragmentable { 0 } else { 0x4000 }),
             IpAddr::V6(_) => self.ipv6(first, &body, None),
         }
     }

@@ -1,0 +1,87 @@
+//! Scans: what nmap, masscan, zmap, hping3 and patient people send, and how a host answers.
+
+mod crowds;
+mod nmap;
+mod slow;
+mod tools;
+mod wide;
+
+use crate::{Class, Family, view::Seen};
+
+/// TCP ports that scanners ask for first.
+pub(crate) const POPULAR: [u16; 80] = [
+    80, 23, 443, 21, 22, 25, 3389, 110, 445, 139, 143, 53, 135, 3306, 8080, 1723, 111, 995, 993, 5900, 1025,
+    587, 8888, 199, 1720, 465, 548, 113, 81, 6001, 10000, 514, 5060, 179, 1026, 2000, 8443, 8000, 32768, 554,
+    26, 1433, 49152, 2001, 515, 8008, 49154, 1027, 5666, 646, 5000, 5631, 631, 49153, 8081, 2049, 88, 79,
+    5800, 106, 2121, 1110, 49155, 6000, 513, 990, 5357, 427, 543, 544, 5101, 144, 7, 389, 8009, 3128, 444,
+    9999, 5432, 6379,
+];
+
+/// The same of UDP.
+pub(crate) const POPULAR_UDP: [u16; 60] = [
+    631, 161, 137, 123, 138, 1434, 445, 135, 67, 53, 139, 500, 68, 520, 1900, 4500, 514, 49152, 162, 69,
+    5353, 111, 49154, 1701, 998, 996, 997, 999, 3283, 49153, 1812, 136, 2222, 2049, 32768, 5060, 1025, 1433,
+    3456, 80, 20031, 1026, 7, 1646, 1645, 593, 518, 2048, 626, 1027, 177, 1719, 427, 497, 4444, 1023, 19, 9,
+    17185, 31337,
+];
+
+/// All families of scans.
+pub(crate) fn families() -> Vec<Family> {
+    let scan = |name, play| Family::new(name, Class::Scan, play);
+    let also_inbound = |name, play| Family { seen: Seen::SometimesInbound, ..scan(name, play) };
+    let hard = |name, play| Family::new(name, Class::HardScan, play);
+    vec![
+        scan(THREE_SERVICES, nmap::three_services),
+        also_inbound("nmap -sS", nmap::syn),
+        also_inbound("nmap -sT", nmap::connect),
+        also_inbound("nmap -sU", nmap::udp),
+        also_inbound("nmap -sN", nmap::null),
+        also_inbound("nmap -sF", nmap::fin),
+        also_inbound("nmap -sX", nmap::xmas),
+        scan("nmap -sM", nmap::maimon),
+        also_inbound("nmap --scanflags", nmap::flags),
+        scan("nmap -sY", nmap::sctp_init),
+        scan("nmap -sZ", nmap::sctp_cookie),
+        scan("nmap -sO", nmap::protocols),
+        scan("nmap -sI, in the zombie's name", nmap::idle),
+        scan("nmap -T2", nmap::polite),
+        scan("nmap -T1", nmap::sneaky),
+        scan("nmap -g 53", nmap::from_a_known_port),
+        scan("nmap -6", nmap::ipv6),
+        scan("nmap -6, extension headers", nmap::extension_headers),
+        scan("nmap -6, link-local", nmap::link_local),
+        scan("nmap of a neighbour", nmap::neighbour),
+        scan("nmap of a user of the web", nmap::user),
+        also_inbound("masscan", tools::masscan),
+        also_inbound("hping3 -S", tools::hping_syn),
+        also_inbound("hping3, odd flags", tools::hping_flags),
+        scan("hping3 -2", tools::hping_udp),
+        scan("sockets in a loop", tools::script),
+        scan("UDP with payloads", tools::payloads),
+        also_inbound("zmap, own addresses", wide::zmap),
+        scan("one port, own addresses", wide::horizontal),
+        also_inbound("ports and addresses", wide::block),
+        hard("ping sweep", wide::sweep),
+        hard("one port, few addresses", wide::few_addresses),
+        hard("one service, own addresses", wide::service),
+        hard("nmap -T0", slow::paranoid),
+        hard("one probe an hour", slow::hourly),
+        hard("one probe a minute", slow::minutely),
+        hard("FIN, one an hour", slow::hourly_fin),
+        hard("UDP, one in ten minutes", slow::udp),
+        hard("addresses, one an hour", slow::horizontal),
+        hard("few ports", slow::few_ports),
+        hard("few ports over IPv6", slow::few_ports6),
+        hard("nmap -D", crowds::decoys),
+        hard("distributed, one port each", crowds::one_port_each),
+        hard("distributed, few ports each", crowds::few_ports_each),
+        hard("nmap -sA", nmap::ack),
+        hard("nmap -sW", nmap::ack),
+        hard("nmap -f", nmap::fragments),
+        hard("nmap --mtu 24", nmap::longer_fragments),
+        hard("overlapping fragments", tools::overlaps),
+    ]
+}
+
+/// Of these, the probes until the verdict are told.
+pub const THREE_SERVICES: &str = "nmap -sS, fast, 3 services";

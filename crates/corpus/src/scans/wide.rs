@@ -1,0 +1,95 @@
+//! Scans over many of our addresses.
+
+use std::time::Duration;
+
+use portcullis_core::wire::{TcpFlags, build};
+
+use super::POPULAR;
+use super::nmap::ports;
+use crate::Incident;
+use crate::host::Reply;
+use crate::stage::Stage;
+
+/// zmap 4: no options, window 65535, hop limit 255, identification 54321, a source port of its own for each target.
+pub(super) fn zmap(stage: &mut Stage) {
+    let count = stage.dice.count(16, 60);
+    let port = stage.dice.pick(&[23, 2323, 3389, 5555, 7547]);
+    one_port(stage, count, port, 65_535, 54_321);
+}
+
+pub(super) fn horizontal(stage: &mut Stage) {
+    let count = stage.dice.count(12, 40);
+    let port = stage.dice.pick(&[23, 445, 3389, 5900, 1433]);
+    let number = stage.dice.number() as u32 & 0xffff;
+    one_port(stage, count, port, 1024, number);
+}
+
+pub(super) fn few_addresses(stage: &mut Stage) {
+    let count = stage.dice.count(6, 11);
+    one_port(stage, count, 23, 1024, 7);
+}
+
+/// The port is one that we offer: only the breadth, and the half-open connections, tell.
+pub(super) fn service(stage: &mut Stage) {
+    stage.host.has_three_services();
+    let count = stage.dice.count(16, 60);
+    let port = stage.dice.pick(&[22, 80, 443]);
+    one_port(stage, count, port, 1024, 54_321);
+}
+
+fn one_port(stage: &mut Stage, count: usize, port: u16, window: u16, number: u32) {
+    stage.host.take_addresses(count);
+    let source = stage.stranger();
+    let mut targets = stage.host.v4.clone();
+    stage.dice.shuffle(&mut targets);
+    let mut at = stage.start;
+    let pause = stage.dice.pick(&[100, 5_000, 300_000]);
+    for target in targets {
+        let source_port = stage.ephemeral();
+        let sequence = stage.dice.number() as u32;
+        let packet = |segment: build::Segment| {
+            build::ip(source, target, segment).hop_limit(243).identification(number).bytes()
+        };
+        let probe = build::tcp(source_port, port, TcpFlags::SYN).sequence(sequence).window(window);
+        if let Reply::Open { .. } = stage.arrive(at, packet(probe)) {
+            let reset = build::tcp(source_port, port, TcpFlags::RST).sequence(sequence + 1).window(0);
+            stage.arrive(at + Duration::from_millis(30), packet(reset));
+        }
+        at += stage.dice.about(Duration::from_micros(pause));
+    }
+    stage.incidents.push(Incident::of(source, "syn", "horizontal"));
+}
+
+pub(super) fn block(stage: &mut Stage) {
+    let count = stage.dice.count(4, 16);
+    stage.host.take_addresses(count);
+    let source = stage.stranger();
+    let count = stage.dice.count(4, 12);
+    let ports = ports(stage, count, &POPULAR);
+    let mut targets: Vec<_> =
+        stage.host.v4.iter().flat_map(|target| ports.iter().map(move |port| (*target, *port))).collect();
+    stage.dice.shuffle(&mut targets);
+    let mut at = stage.start;
+    for (target, port) in targets {
+        let probe = build::tcp(61_000, port, TcpFlags::SYN).options(&[2, 4, 5, 0xb4]);
+        let hop_limit = stage.dice.between(37, 59) as u8;
+        stage.arrive(at, build::ip(source, target, probe).hop_limit(hop_limit).bytes());
+        at += stage.dice.micros(200, 20_000);
+    }
+    stage.incidents.push(Incident::of(source, "syn", "block"));
+}
+
+/// `nmap -sn -PE`, or a loop of `ping -c 1`.
+pub(super) fn sweep(stage: &mut Stage) {
+    let count = stage.dice.count(6, 60);
+    stage.host.take_addresses(count);
+    let source = stage.stranger();
+    let mut at = stage.start;
+    let body = if stage.dice.percent(50) { 0 } else { 56 };
+    for (index, target) in stage.host.v4.clone().into_iter().enumerate() {
+        let echo = build::icmp_with(8, 0, [0x12, 0x34, 0, index as u8], &vec![0x61; body]);
+        stage.arrive(at, build::ip(source, target, echo).hop_limit(51).bytes());
+        at += stage.dice.micros(1_000, 400_000);
+    }
+    stage.incidents.push(Incident::of(source, "icmp-sweep", "horizontal"));
+}
