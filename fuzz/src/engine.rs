@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
-use portcullis_core::event::{Action, Mode};
+use portcullis_core::event::{Action, Mode, Protection};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{PortSet, Prefix};
-use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
+use portcullis_core::policy::{Connected, EPHEMERAL, Friend, Local, Surroundings};
 use portcullis_core::scan::Contact;
 use portcullis_core::scan::sources::Secret;
 use portcullis_core::time::{Now, Wall};
@@ -51,8 +51,9 @@ pub fn engine_frames(input: &[u8]) {
     let surroundings = Surroundings {
         local: Local::Addresses([protected[0], protected[2]].into()),
         connected: vec![Connected { network: "192.0.2.0/24".parse().expect("a prefix"), interface: 1 }],
-        gateways: vec![protected[1]],
-        resolvers: vec![protected[3]],
+        friends: [(protected[1], Protection::Gateway), (protected[3], Protection::Resolver)]
+            .map(|(address, why)| Friend { prefix: Prefix::single(address), why })
+            .into(),
         trusted: vec![3],
         ephemeral: EPHEMERAL,
     };

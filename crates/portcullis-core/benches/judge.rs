@@ -101,8 +101,7 @@ fn engine(mode: Mode) -> Engine {
     let surroundings = Surroundings {
         local: Local::Addresses(BTreeSet::from([VICTIM.into()])),
         connected: Vec::new(),
-        gateways: Vec::new(),
-        resolvers: Vec::new(),
+        friends: Vec::new(),
         trusted: Vec::new(),
         ephemeral: EPHEMERAL,
     };

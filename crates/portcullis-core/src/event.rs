@@ -175,6 +175,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The one that holds when this one ends by itself.
+    #[must_use]
+    pub fn other(self) -> Mode {
+        match self {
+            Mode::Observe => Mode::Enforce,
+            Mode::Enforce => Mode::Observe,
+        }
+    }
+
     /// The name in records, in the configuration and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -205,10 +214,20 @@ pub enum Protection {
     Gateway,
     /// A configured resolver.
     Resolver,
+    /// A time server in use.
+    TimeServer,
+    /// The remote end of a login session.
+    LoggedIn,
+    /// A network of this host's own containers or virtual machines.
+    OwnNetwork,
     /// The allow list of the configuration.
     Allowed,
+    /// A name of the allow list of the configuration leads to it.
+    AllowedName,
     /// Allowed by an operator while running.
     AllowedByHand,
+    /// A door is open to him, and his knock can't be sniffed and replayed.
+    Guest,
     /// Unspecified, loopback, multicast or broadcast: nobody's own address.
     Special,
 }
@@ -221,6 +240,11 @@ impl Protection {
             Protection::Own => "an address of this host",
             Protection::Gateway => "a default gateway",
             Protection::Resolver => "a configured resolver",
+            Protection::TimeServer => "a time server in use",
+            Protection::LoggedIn => "where somebody is logged in from",
+            Protection::OwnNetwork => "a network of this host's containers or virtual machines",
+            Protection::AllowedName => "what a name on the configured allow list leads to",
+            Protection::Guest => "a guest to whom a door is open",
             Protection::Allowed => "on the configured allow list",
             Protection::AllowedByHand => "allowed by hand",
             Protection::Special => "a special address (unspecified, loopback, multicast or broadcast)",
@@ -319,6 +343,11 @@ pub enum What {
         bans: usize,
         /// How many guests.
         guests: usize,
+    },
+    /// A mode that was to hold for a while has come to its end.
+    TrialOver {
+        /// Which holds from now on.
+        mode: Mode,
     },
     /// Something happened at a door.
     Door {

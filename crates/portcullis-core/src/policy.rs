@@ -1,6 +1,6 @@
 //! What may be done to whom. The allow list has its last word here, and only this room can build a [`Block`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -54,10 +54,8 @@ pub struct Surroundings {
     pub local: Local,
     /// Directly connected networks, whose members are judged one by one.
     pub connected: Vec<Connected>,
-    /// Default gateways of both families.
-    pub gateways: Vec<IpAddr>,
-    /// Resolvers of `/etc/resolv.conf`.
-    pub resolvers: Vec<IpAddr>,
+    /// Whom the host needs, or who is at home on it, each with the reason; the first reason for a prefix is told.
+    pub friends: Vec<Friend>,
     /// Interfaces whose traffic is not judged, by index.
     pub trusted: Vec<u32>,
     /// Ports that the own stack chooses for outgoing connections, inclusive.
@@ -73,6 +71,15 @@ pub struct Connected {
     pub interface: u32,
 }
 
+/// Somebody who may not be blocked, as the host itself shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Friend {
+    /// Who.
+    pub prefix: Prefix,
+    /// Why.
+    pub why: Protection,
+}
+
 /// Linux's default of `net.ipv4.ip_local_port_range`.
 pub const EPHEMERAL: (u16, u16) = (32768, 60999);
 
@@ -80,8 +87,13 @@ pub const EPHEMERAL: (u16, u16) = (32768, 60999);
 #[derive(Default)]
 pub struct Policy {
     surroundings: Surroundings,
+    /// The friends among [`Surroundings::friends`] that are one address: there may be hundreds, and every ban asks.
+    friends: BTreeMap<IpAddr, Protection>,
+    /// Those that are networks: few.
+    friendly: Vec<Friend>,
     allow: Vec<Prefix>,
     by_hand: Vec<Prefix>,
+    guests: BTreeSet<IpAddr>,
     /// IPv6 /64s that somebody protected shares with strangers: their members are judged one by one.
     shared: BTreeSet<Prefix>,
 }
@@ -95,8 +107,25 @@ impl Policy {
 
     /// The host looks like this now.
     pub fn surround(&mut self, surroundings: Surroundings) {
+        self.friends.clear();
+        self.friendly.clear();
+        for friend in &surroundings.friends {
+            if friend.prefix.is_single() {
+                self.friends.entry(friend.prefix.address()).or_insert(friend.why);
+            } else {
+                self.friendly.push(*friend);
+            }
+        }
         self.surroundings = surroundings;
         self.find_shared();
+    }
+
+    /// A door is open to `guest` who has proved his address and his secret, or is not any more.
+    pub fn welcome(&mut self, guest: IpAddr, is_in: bool) {
+        let has_changed = if is_in { self.guests.insert(guest) } else { self.guests.remove(&guest) };
+        if has_changed && guest.is_ipv6() {
+            self.find_shared();
+        }
     }
 
     /// The configured allow list is this now.
@@ -117,7 +146,7 @@ impl Policy {
             Local::Addresses(own) => Some(own.iter()),
         };
         let addresses = own.into_iter().flatten();
-        let addresses = addresses.chain(&self.surroundings.gateways).chain(&self.surroundings.resolvers);
+        let addresses = addresses.chain(self.friends.keys()).chain(&self.guests);
         let prefixes = self.allow.iter().chain(&self.by_hand).filter(|prefix| prefix.length() > 64);
         self.shared = addresses
             .copied()
@@ -201,27 +230,33 @@ impl Policy {
         if is_special(prefix) {
             return Some(Protected { prefix: *prefix, why: Protection::Special });
         }
-        let inside = |addresses: &[IpAddr], why| {
-            addresses
-                .iter()
-                .find(|address| prefix.contains(**address))
-                .map(|address| Protected { prefix: Prefix::single(*address), why })
-        };
+        // The first address at or behind the prefix's own is inside, or none is.
         let own = match &self.surroundings.local {
             Local::Any => None,
-            // The first address at or behind the prefix's own is inside, or none is.
-            Local::Addresses(own) => {
-                own.range(prefix.address()..).next().filter(|address| prefix.contains(**address)).copied()
-            }
+            Local::Addresses(own) => own.range(prefix.address()..).next(),
         };
         let listed = |list: &[Prefix], why| {
             list.iter().find(|own| own.overlaps(prefix)).map(|own| Protected { prefix: *own, why })
         };
-        own.map(|address| Protected { prefix: Prefix::single(address), why: Protection::Own })
-            .or_else(|| inside(&self.surroundings.gateways, Protection::Gateway))
-            .or_else(|| inside(&self.surroundings.resolvers, Protection::Resolver))
+        let one = |(address, why): (&IpAddr, Protection)| {
+            prefix.contains(*address).then(|| Protected { prefix: Prefix::single(*address), why })
+        };
+        own.and_then(|address| one((address, Protection::Own)))
+            .or_else(|| {
+                let next = self.friends.range(prefix.address()..).next();
+                next.and_then(|(address, why)| one((address, *why)))
+            })
+            .or_else(|| {
+                let mut friendly = self.friendly.iter();
+                let found = friendly.find(|friend| friend.prefix.overlaps(prefix));
+                found.map(|friend| Protected { prefix: friend.prefix, why: friend.why })
+            })
             .or_else(|| listed(&self.allow, Protection::Allowed))
             .or_else(|| listed(&self.by_hand, Protection::AllowedByHand))
+            .or_else(|| {
+                let next = self.guests.range(prefix.address()..).next();
+                next.and_then(|address| one((address, Protection::Guest)))
+            })
     }
 
     /// The right to block `prefix` for so long, if nobody protected is touched.
@@ -275,8 +310,15 @@ mod tests {
             connected: ["192.0.2.0/24", "2001:db8::/64"]
                 .map(|network| Connected { network: network.parse().unwrap(), interface: 1 })
                 .into(),
-            gateways: vec!["192.0.2.1".parse().unwrap(), "2001:db8:1::1".parse().unwrap()],
-            resolvers: vec!["198.51.100.53".parse().unwrap()],
+            friends: [
+                ("192.0.2.1", Protection::Gateway),
+                ("2001:db8:1::1", Protection::Gateway),
+                ("198.51.100.53", Protection::Resolver),
+                ("172.17.0.0/16", Protection::OwnNetwork),
+                ("198.51.100.99", Protection::LoggedIn),
+            ]
+            .map(|(prefix, why)| Friend { prefix: prefix.parse().unwrap(), why })
+            .into(),
             trusted: Vec::new(),
             ephemeral: EPHEMERAL,
         });
@@ -293,6 +335,9 @@ mod tests {
             ("192.0.2.1", Protection::Gateway),
             ("2001:db8:1::/64", Protection::Gateway),
             ("198.51.100.53", Protection::Resolver),
+            ("198.51.100.99", Protection::LoggedIn),
+            ("172.17.3.4", Protection::OwnNetwork),
+            ("172.16.0.0/12", Protection::OwnNetwork),
             ("203.0.113.77", Protection::Allowed),
             ("203.0.0.0/16", Protection::Allowed),
             ("0.0.0.0", Protection::Special),
@@ -307,6 +352,18 @@ mod tests {
             assert_eq!(refusal.why, why, "{prefix}");
         }
         assert!(policy.block("198.51.100.7".parse().unwrap(), None).is_ok());
+    }
+
+    #[test]
+    fn a_guest_is_protected_while_a_door_is_open_to_him_and_his_64_shields_nobody() {
+        let (mut policy, guest) = (policy(), "2001:db8:5::7".parse().unwrap());
+        let (all, neighbour) = ("2001:db8:5::/64".parse().unwrap(), "2001:db8:5::bad".parse().unwrap());
+        policy.welcome(guest, true);
+        assert_eq!(policy.block(all, None).unwrap_err().why, Protection::Guest);
+        assert_eq!(policy.unit(neighbour, "192.0.2.2".parse().unwrap()), Prefix::single(neighbour));
+        assert!(policy.block(Prefix::single(neighbour), None).is_ok());
+        policy.welcome(guest, false);
+        assert!(policy.block(all, None).is_ok());
     }
 
     #[test]

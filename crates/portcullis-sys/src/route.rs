@@ -44,6 +44,8 @@ pub struct Interface {
     /// Whether its master is a bridge, a bond or a team: what arrives here arrives on the master again (net/core/dev.c,
     /// `another_round`).
     pub is_port: bool,
+    /// What the driver calls itself (`IFLA_INFO_KIND`: bridge, veth, tun, vlan …); `None` for a real card.
+    pub kind: Option<String>,
 }
 
 /// One own address.
@@ -154,14 +156,16 @@ fn head_of(kind: u16) -> usize {
 }
 
 fn read_interface(body: &[u8]) -> Option<Interface> {
-    /// `IFLA_INFO_SLAVE_KIND` of `if_link.h`.
+    /// `IFLA_INFO_KIND` and `IFLA_INFO_SLAVE_KIND` of `if_link.h`.
+    const INFO_KIND: u16 = 1;
     const INFO_SLAVE_KIND: u16 = 4;
     let index = message::u32_ne(body.get(4..8)?).filter(|&index| index != 0)?;
     let flags = message::u32_ne(body.get(8..12)?)?;
     let has = |flag: libc::c_int| flags & flag as u32 != 0;
     let attributes = Attributes::behind(body, INTERFACE_HEAD);
     let name = attributes.get(libc::IFLA_IFNAME)?.split(|&byte| byte == 0).next()?;
-    let kind_of_port = attributes.inside(libc::IFLA_LINKINFO).get(INFO_SLAVE_KIND).and_then(message::text);
+    let information = attributes.inside(libc::IFLA_LINKINFO);
+    let kind_of_port = information.get(INFO_SLAVE_KIND).and_then(message::text);
     Some(Interface {
         index,
         name: String::from_utf8_lossy(name).into_owned(),
@@ -169,6 +173,7 @@ fn read_interface(body: &[u8]) -> Option<Interface> {
         is_loopback: has(libc::IFF_LOOPBACK),
         master: attributes.get(libc::IFLA_MASTER).and_then(message::u32_ne),
         is_port: matches!(kind_of_port, Some("bridge" | "bond" | "team")),
+        kind: information.get(INFO_KIND).and_then(message::text).map(str::to_owned),
     })
 }
 

@@ -138,7 +138,7 @@ fn say(command: Command) -> Option<Answer> {
                 .collect(),
         ),
         Command::Allowances => Answer::Allowances(vec![(ban(1).prefix, Until::Ever)]),
-        Command::SetMode(Mode::Enforce) => return None,
+        Command::SetMode { mode: Mode::Enforce, .. } => return None,
         Command::Reload => Answer::Refused {
             exit: Exit::ConfigurationInvalid,
             message: "portcullis.toml:1:1: no\u{1b}\n  mend it".into(),
@@ -320,7 +320,7 @@ fn who_asks_and_does_not_read_holds_nobody_up() {
 #[test]
 fn a_daemon_that_does_not_answer_is_reported() {
     let daemon = Daemon::start(LIMITS);
-    let failure = ask(&mut daemon.client(), &Request::Enforce).unwrap_err();
+    let failure = ask(&mut daemon.client(), &Request::Enforce { confirm: None, keep: false }).unwrap_err();
     assert_eq!(failure.exit, Exit::Failed);
     assert!(failure.message.contains("did not answer in time"), "{}", failure.message);
     is_well(&daemon);

@@ -22,6 +22,12 @@ pub enum By {
 }
 
 impl By {
+    /// Whether who opened in this way has shown a secret that nobody can sniff and use again.
+    #[must_use]
+    pub fn proves(self) -> bool {
+        matches!(self, By::OneTime | By::Rotating | By::Spa)
+    }
+
     /// The word in records, in the store and in the configuration (`kind`).
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -136,6 +136,11 @@ impl Openings {
         self.open.keys().any(|(_, own)| *own == address)
     }
 
+    /// Whether a door is open to `address` by a knock that can't be sniffed and replayed.
+    pub(crate) fn is_guest(&self, address: IpAddr) -> bool {
+        self.open.iter().any(|((_, own), entry)| *own == address && entry.by.proves())
+    }
+
     pub(crate) fn all(&self, now: Now) -> Vec<Opening> {
         self.open.iter().map(|(place, entry)| entry.opening(now, *place)).collect()
     }

@@ -242,7 +242,10 @@ impl Engine {
                 may_act && self.doors.openings.restore(now, &opening, *length, renews)
             });
             match door.filter(|_| is_back) {
-                Some(door) => self.send_opening(now, door, opening.address),
+                Some(door) => {
+                    self.welcome(opening.address);
+                    self.send_opening(now, door, opening.address);
+                }
                 None => {
                     self.doors.openings.forget_stored(opening);
                     over.push(opening.clone());
@@ -311,6 +314,7 @@ impl Engine {
         }
         let is_refresh =
             self.doors.openings.enter(now, Wish { door: id, name, address, length, by, user, renews });
+        self.welcome(address);
         let opening = self.doors.openings.get(now, (id, address))?;
         let remaining = self.doors.openings.remaining(now, (id, address));
         let name = opening.name.clone();
@@ -332,8 +336,14 @@ impl Engine {
             may_cut: why != Closing::Stopped,
         });
         self.tell_of(now, door, Event::Closed { opening: opening.clone(), why, left });
+        self.welcome(address);
         self.end_pardon(now, address);
         Some(opening)
+    }
+
+    /// Policy knows whether `address` is a guest.
+    fn welcome(&mut self, address: IpAddr) {
+        self.policy.welcome(address, self.doors.openings.is_guest(address));
     }
 
     /// Shuts what a guest's knock to close is about.

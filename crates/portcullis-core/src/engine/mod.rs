@@ -12,12 +12,14 @@ mod knocks;
 pub mod operator;
 mod owed;
 pub mod singly;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 pub use counters::Counters;
+pub use trial::TrialRefusal;
 
 use crate::door;
 use crate::door::hearing::Heard;
@@ -126,6 +128,7 @@ pub struct Engine {
     /// When the first of them ends.
     allowance_ends: Option<Mono>,
     observed: BTreeSet<IpAddr>,
+    trial: Option<trial::Trial>,
     owed: owed::Owed,
     doors: doors::Doors,
     actions: VecDeque<Action>,
@@ -156,6 +159,7 @@ impl Engine {
             allowances: BTreeMap::new(),
             allowance_ends: None,
             observed: BTreeSet::new(),
+            trial: None,
             owed: owed::Owed::default(),
             doors: doors::Doors::new(std::mem::take(&mut settings.doors), secret),
             actions: VecDeque::new(),
@@ -180,6 +184,7 @@ impl Engine {
             self.owed.next_timeout(),
             self.doors.next_timeout(),
             self.allowance_ends,
+            self.trial.map(|trial| trial.until),
         ];
         timeouts.into_iter().flatten().min()
     }
@@ -247,6 +252,7 @@ impl Engine {
             self.record(now, What::Scan(scan));
         }
         self.end_allowances(now);
+        self.tick_trial(now);
         self.tick_knocks(now, host);
         self.tick_openings(now, host);
     }

@@ -164,9 +164,10 @@ impl Engine {
             .collect()
     }
 
-    /// Begins or stops banning. Scans under way are judged anew; switching to observe ends automatic bans, and
-    /// says which those were.
+    /// Begins or stops banning, without an end. Scans under way are judged anew; switching to observe ends automatic
+    /// bans, and says which those were.
     pub fn set_mode(&mut self, now: Now, mode: Mode) -> Vec<Ban> {
+        self.trial = None;
         if self.settings.mode == mode {
             return Vec::new();
         }

@@ -534,6 +534,28 @@ fn a_knock_that_proves_its_sender_pardons_him_and_a_sequence_does_not() {
 }
 
 #[test]
+fn who_has_proved_himself_is_protected_while_the_door_is_open_to_him_and_no_longer() {
+    let mut story = Story::with(with(vec![rotating()]));
+    let knock = steps(&story, 1, 0);
+    send(&mut story, GUEST, &knock);
+    let told = story.scan(GUEST, 1..=5);
+    assert!(
+        told[0].ends_with("Protected(Guest)") && story.kernel.is_empty(),
+        "a forged scan in his name: {told:?}"
+    );
+    story.engine.close(story.now, SSH, None);
+    story.told();
+    story.scan(GUEST, 1..=5);
+    assert_eq!(story.kernel.len(), 1);
+
+    let mut story = Story::with(with(vec![ssh()]));
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(story.is_open(GUEST));
+    story.scan(GUEST, 1..=5);
+    assert_eq!(story.kernel.len(), 1, "whoever has seen a sequence can send it");
+}
+
+#[test]
 fn a_ban_by_hand_is_not_pardoned() {
     let mut story = Story::with(with(vec![rotating()]));
     let single = GUEST.parse().unwrap();

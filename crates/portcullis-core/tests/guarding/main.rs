@@ -7,6 +7,7 @@ mod kinds;
 mod knocks;
 mod singly;
 mod story;
+mod trial;
 
 use std::time::Duration;
 

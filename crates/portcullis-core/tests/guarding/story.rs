@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use portcullis_core::door::{DoorId, Spending};
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
-use portcullis_core::event::{Action, Kind, Mode, What};
+use portcullis_core::event::{Action, Kind, Mode, Protection, What};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{Endpoint, PortSet, Prefix, Protocol};
-use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
+use portcullis_core::policy::{Connected, EPHEMERAL, Friend, Local, Surroundings};
 use portcullis_core::scan::sources::Secret;
 use portcullis_core::scan::{Contact, Fingerprint};
 use portcullis_core::time::{Now, Wall};
@@ -89,8 +89,13 @@ pub fn surroundings() -> Surroundings {
         connected: ["192.0.2.0/24", "2001:db8::/64"]
             .map(|network| Connected { network: network.parse().unwrap(), interface: 1 })
             .into(),
-        gateways: vec!["192.0.2.1".parse().unwrap(), "2001:db8:1::1".parse().unwrap()],
-        resolvers: vec!["198.51.100.53".parse().unwrap()],
+        friends: [
+            ("192.0.2.1", Protection::Gateway),
+            ("2001:db8:1::1", Protection::Gateway),
+            ("198.51.100.53", Protection::Resolver),
+        ]
+        .map(|(address, why)| Friend { prefix: address.parse().unwrap(), why })
+        .into(),
         trusted: vec![9],
         ephemeral: EPHEMERAL,
     }
@@ -258,6 +263,7 @@ fn words(what: &What) -> String {
                 }
             }
         }
+        What::TrialOver { mode } => format!("trial over: {}", mode.name()),
         What::Unban { prefix, why, .. } => format!("unban {prefix} {}", why.words()),
         What::Allow { prefix, until } => format!("allow {prefix} {}", until.is_some()),
         What::Refused { prefix, protected, why } => format!("refused {prefix} {protected} {why:?}"),

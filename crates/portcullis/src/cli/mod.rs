@@ -85,9 +85,9 @@ enum Verb {
     /// Tell what happened at doors
     Events(doors::EventsArguments),
     /// Only tell from now on; what scans had brought about ends, and bans by hand stay
-    Observe(place::Place),
+    Observe(mode::ObserveArguments),
     /// Block scanners from now on
-    Enforce(place::Place),
+    Enforce(mode::EnforceArguments),
     /// Read the configuration anew: wholly, or not at all
     Reload(place::Place),
     /// Turn the configuration of an older program into one of ours, and report what became of it
@@ -142,8 +142,8 @@ pub fn main() -> ExitCode {
         Verb::Open(arguments) => doors::open(&arguments),
         Verb::Close(arguments) => doors::close(&arguments),
         Verb::Events(arguments) => doors::events(&arguments),
-        Verb::Observe(place) => mode::observe(&place),
-        Verb::Enforce(place) => mode::enforce(&place),
+        Verb::Observe(arguments) => mode::observe(&arguments),
+        Verb::Enforce(arguments) => mode::enforce(&arguments),
         Verb::Reload(place) => mode::reload(&place),
         Verb::Import(arguments) => import::import(&arguments),
         Verb::Portsentry(arguments) => return portsentry::main(&arguments.words).into(),
@@ -248,7 +248,10 @@ mod tests {
             "allow --list --json",
             "allow --remove 10.0.0.0/8",
             "observe --socket /run/other.sock",
+            "observe --for 1h",
             "enforce",
+            "enforce --confirm 10m",
+            "enforce --keep",
             "reload",
             "import portsentry /etc/portsentry/portsentry.conf -o portcullis.toml",
             "import portsentry a b --json",

@@ -58,7 +58,7 @@ fn describe(status: &Status) -> Vec<String> {
             clean(&status.since),
             status.process
         ),
-        format!("mode           {} ({})", clean(doing), clean(&status.mode_by)),
+        format!("mode           {} ({}){}", clean(doing), clean(&status.mode_by), mode_end(status)),
         format!("watches        {} ({})", list(&status.interfaces), clean(&status.engine)),
         format!("configuration  {}", clean(configuration)),
         format!(
@@ -82,6 +82,7 @@ fn describe(status: &Status) -> Vec<String> {
         format!("bans           {}{}", status.bans, not_whole(status)),
         format!("allowed        {} by hand", status.allowances),
     ];
+    lines.extend(protected(status));
     if !status.shut.is_empty() {
         let shut = clean(&status.shut.join(" and "));
         lines.push(format!("doors          shut {shut} to all who have not knocked; see: portcullis doors"));
@@ -109,6 +110,35 @@ fn describe(status: &Status) -> Vec<String> {
     }));
     lines.extend(status.faults.iter().map(|fault| format!("fault: {}", clean(fault))));
     lines
+}
+
+fn mode_end(status: &Status) -> String {
+    let Some(until) = &status.mode_until else { return String::new() };
+    let until = Escaped(until);
+    match status.mode.as_str() {
+        "enforce" => format!(", on trial until {until}; to stay: portcullis enforce --keep"),
+        _ => format!(" until {until}, then enforce"),
+    }
+}
+
+/// Who is protected, a line for each reason.
+fn protected(status: &Status) -> Vec<String> {
+    /// Named in one line.
+    const NAMED: usize = 6;
+    let mut reasons: Vec<&str> = status.protected.iter().map(|own| own.why.as_str()).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    let line = |(place, reason): (usize, &str)| {
+        let all = status.protected.iter().filter(|own| own.why == reason);
+        let mut named: Vec<String> =
+            all.clone().take(NAMED).map(|own| Escaped(&own.prefix).to_string()).collect();
+        if all.count() > NAMED {
+            named.push("…".to_owned());
+        }
+        let title = if place == 0 { "protects" } else { "" };
+        format!("{title:<15}{}: {}", named.join(", "), Escaped(reason))
+    };
+    reasons.into_iter().enumerate().map(line).collect()
 }
 
 fn refused(status: &Status) -> String {

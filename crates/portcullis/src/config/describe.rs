@@ -77,6 +77,12 @@ pub struct Protects {
     pub gateways: bool,
     /// Whether resolvers are.
     pub resolvers: bool,
+    /// Whether time servers are.
+    pub time_servers: bool,
+    /// Whether hosts are from where somebody is logged in.
+    pub logged_in: bool,
+    /// Whether networks of containers are.
+    pub containers: bool,
 }
 
 /// What is done about a scanner.
@@ -143,10 +149,19 @@ pub fn describe(config: &Config) -> Description {
             sources: config.judge.sources,
         },
         protects: Protects {
-            allow: config.protect.allow.iter().map(ToString::to_string).collect(),
+            allow: config
+                .protect
+                .allow
+                .iter()
+                .map(ToString::to_string)
+                .chain(config.protect.names.clone())
+                .collect(),
             interfaces: config.protect.interfaces.clone(),
             gateways: config.protect.gateways,
             resolvers: config.protect.resolvers,
+            time_servers: config.protect.time_servers,
+            logged_in: config.protect.logged_in,
+            containers: config.protect.containers,
         },
         responds: Responds {
             mode: config.respond.mode.name(),
@@ -231,8 +246,14 @@ impl fmt::Display for Description {
         let mut friends = vec!["this host's own addresses".to_owned()];
         friends.extend(protects.gateways.then(|| "the default gateways".to_owned()));
         friends.extend(protects.resolvers.then(|| "the resolvers of /etc/resolv.conf".to_owned()));
-        friends.extend(protects.allow.iter().cloned());
         writeln!(f, "Protects    {}", friends.join(", "))?;
+        let mut others: Vec<&str> = Vec::new();
+        others.extend(protects.time_servers.then_some("time servers in use"));
+        others.extend(protects.logged_in.then_some("hosts from where somebody is logged in"));
+        others.extend(protects.containers.then_some("networks of this host's containers"));
+        for line in [others.join(", "), protects.allow.join(", ")].iter().filter(|line| !line.is_empty()) {
+            writeln!(f, "            {line}")?;
+        }
         if !protects.interfaces.is_empty() {
             writeln!(f, "            all that comes in by {}", printable(&protects.interfaces.join(", ")))?;
         }
@@ -290,6 +311,7 @@ A scan is   5 distinct ports within 1m from one source
             slowest scan seen: one probe every 15s
             32768 sources are remembered at once
 Protects    this host's own addresses, the default gateways, the resolvers of /etc/resolv.conf
+            time servers in use, hosts from where somebody is logged in, networks of this host's containers
 Does        observe: tells, and bans nobody (it would ban for 10m, 20m, 40m, 1h20m, … up to 7d; after 30d away a source counts as new)
 Keeps       /var/lib/portcullis
 Answers     at /run/portcullis/ctl.sock, readable for group portcullis; only root changes things"
@@ -300,7 +322,7 @@ Answers     at /run/portcullis/ctl.sock, readable for group portcullis; only roo
     fn an_unusual_configuration_is_said_as_it_is() {
         let text = "[watch]\ninterfaces = [\"eth0\"]\ntcp = \"22, 80-90\"\nudp = \"none\"\nengine = \"listen\"\n\
                     [judge]\ntrigger = 1\n[respond]\nmode = \"enforce\"\nban = \"ever\"\nkeep_on_stop = false\n\
-                    [protect]\nallow = [\"10.0.0.0/8\"]\ngateways = false\ninterfaces = [\"wg0\"]\n\
+                    [protect]\nallow = [\"10.0.0.0/8\", \"home.example\"]\ngateways = false\nlogged_in = false\ninterfaces = [\"wg0\"]\n\
                     [control]\noperators = [\"anna\"]\n";
         let said = describe(&parse(Path::new("p"), text).unwrap()).to_string();
         for line in [
@@ -309,7 +331,9 @@ Answers     at /run/portcullis/ctl.sock, readable for group portcullis; only roo
             "UDP ports none (0 of them)",
             "with plain sockets",
             "A scan is   the first probe",
-            "Protects    this host's own addresses, the resolvers of /etc/resolv.conf, 10.0.0.0/8\n",
+            "Protects    this host's own addresses, the resolvers of /etc/resolv.conf\n",
+            "            time servers in use, networks of this host's containers\n",
+            "            10.0.0.0/8, home.example\n",
             "all that comes in by wg0",
             "enforce: bans scanners for ever",
             "bans are lifted",

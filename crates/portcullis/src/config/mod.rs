@@ -6,6 +6,7 @@ pub mod doors;
 mod duration;
 mod fault;
 pub mod fwknop;
+mod host_name;
 mod import;
 pub mod knockd;
 pub mod portsentry;
@@ -26,6 +27,7 @@ pub use self::describe::{Description, describe};
 use self::doors::DoorConfig;
 pub use self::duration::{Span, SpanError};
 pub use self::fault::{Fault, Faults, Place};
+pub use self::host_name::{HOST_NAMES, is_host_name};
 pub use self::import::{
     AccessFile, Fate, FwknopImport, Import, Outcome, import_fwknop, import_knockd, import_portsentry,
 };
@@ -117,14 +119,22 @@ pub struct Respond {
 /// Who is never blocked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Protect {
-    /// The allow list.
+    /// The allow list: prefixes.
     pub allow: Vec<Prefix>,
+    /// The allow list: names of hosts.
+    pub names: Vec<String>,
     /// Interfaces whose traffic is not judged.
     pub interfaces: Vec<String>,
     /// Whether default gateways are protected.
     pub gateways: bool,
     /// Whether the resolvers of `/etc/resolv.conf` are protected.
     pub resolvers: bool,
+    /// Whether time servers in use are.
+    pub time_servers: bool,
+    /// Whether the remote ends of login sessions are.
+    pub logged_in: bool,
+    /// Whether the networks of this host's containers and virtual machines are.
+    pub containers: bool,
 }
 
 /// What is kept.
@@ -166,7 +176,16 @@ impl Default for Config {
                 memory: Duration::from_secs(30 * 86_400),
                 keep_on_stop: true,
             },
-            protect: Protect { allow: Vec::new(), interfaces: Vec::new(), gateways: true, resolvers: true },
+            protect: Protect {
+                allow: Vec::new(),
+                names: Vec::new(),
+                interfaces: Vec::new(),
+                gateways: true,
+                resolvers: true,
+                time_servers: true,
+                logged_in: true,
+                containers: true,
+            },
             record: Record { state: PathBuf::from("/var/lib/portcullis") },
             control: Control {
                 socket: PathBuf::from("/run/portcullis/ctl.sock"),

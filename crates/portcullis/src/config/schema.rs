@@ -91,6 +91,8 @@ pub enum Form<T: 'static = Config> {
     Ports(fn(&mut T) -> &mut PortSet),
     /// A list of prefixes.
     Prefixes(fn(&mut T) -> &mut Vec<Prefix>),
+    /// A list of prefixes and of names of hosts.
+    Friends(fn(&mut T) -> (&mut Vec<Prefix>, &mut Vec<String>)),
     /// A list of names of one kind.
     Names(NameKind, fn(&mut T) -> &mut Vec<String>),
     /// One name.
@@ -377,9 +379,13 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             Key {
                 name: "allow",
-                about: &["The allow list: addresses and networks of both families."],
+                about: &[
+                    "The allow list: addresses and networks of both families, and names of hosts. A name is looked up",
+                    "every 5 minutes, leads to at most 16 single addresses, and is kept a day after it leads nowhere;",
+                    "so long as it is not known, nobody is protected by it. At most 64 names.",
+                ],
                 default: "[]",
-                form: Form::Prefixes(|c| &mut c.protect.allow),
+                form: Form::Friends(|c| (&mut c.protect.allow, &mut c.protect.names)),
             },
             Key {
                 name: "interfaces",
@@ -398,6 +404,30 @@ pub const SECTIONS: &[Section] = &[
                 about: &["Whether the name servers of /etc/resolv.conf are protected."],
                 default: "true",
                 form: Form::Switch(|c| &mut c.protect.resolvers),
+            },
+            Key {
+                name: "time_servers",
+                about: &["Whether the servers that chrony, ntpd and systemd-timesyncd ask are protected."],
+                default: "true",
+                form: Form::Switch(|c| &mut c.protect.time_servers),
+            },
+            Key {
+                name: "logged_in",
+                about: &[
+                    "Whether the hosts from where somebody is logged in are protected, as long as he is: by logind, utmp",
+                    "or sshd. Mind that whoever has an account can scan while he is logged in.",
+                ],
+                default: "true",
+                form: Form::Switch(|c| &mut c.protect.logged_in),
+            },
+            Key {
+                name: "containers",
+                about: &[
+                    "Whether the networks of this host's containers and virtual machines are protected: those of bridges",
+                    "that no real card belongs to.",
+                ],
+                default: "true",
+                form: Form::Switch(|c| &mut c.protect.containers),
             },
         ],
     },

@@ -8,6 +8,7 @@ use portcullis_core::net::{PortSet, PortSetError, Prefix, PrefixError};
 
 use super::doors::{Flags, Opens, SecretFile, Slip, WrittenStep};
 use super::duration::{Span, SpanError};
+use super::host_name::{HOST_NAMES, is_host_name};
 use super::schema::{Form, NameKind};
 use super::suggest::nearest;
 use super::write::quoted;
@@ -69,6 +70,9 @@ pub(super) fn read<T>(
         Form::Ports(at) => ports(value, raw).map(|ports| *at(config) = ports),
         Form::Prefixes(at) => {
             return list(value, start, prefix).map_or_else(|wrongs| wrongs, |read| put(at(config), read));
+        }
+        Form::Friends(at) => {
+            return list(value, start, friend).map_or_else(|wrongs| wrongs, |read| friends(at(config), read));
         }
         Form::Names(kind, at) => {
             let one = |text: &str| name(*kind, text).map(|()| text.to_owned());
@@ -302,6 +306,44 @@ fn prefix(text: &str) -> Result<Prefix, Wrong> {
         PrefixError::Length => Wrong::new(format!("\"{text}\" has a length that does not fit"))
             .mend("write 0 to 32 behind the / for IPv4, 0 to 128 for IPv6"),
     })
+}
+
+/// A prefix, or the name of a host. What looks like neither was most likely meant as an address.
+fn friend(text: &str) -> Result<Friend, Wrong> {
+    match is_host_name(text) {
+        true => Ok(Friend::Name(text.to_owned())),
+        false => prefix(text).map(Friend::Prefix).map_err(|wrong| match wrong.mend.as_deref() {
+            Some(mend) if mend.starts_with("write addresses") => wrong
+                .mend("write addresses, networks and names, such as \"192.0.2.7\" or \"home.example.org\""),
+            _ => wrong,
+        }),
+    }
+}
+
+/// Puts them where they belong; too many names are one mistake.
+fn friends((prefixes, names): (&mut Vec<Prefix>, &mut Vec<String>), read: Vec<Friend>) -> Vec<Wrong> {
+    let count = read.iter().filter(|friend| matches!(friend, Friend::Name(_))).count();
+    if count > HOST_NAMES {
+        return vec![
+            Wrong::new(format!("{count} names are more than are looked up"))
+                .mend(format!("write at most {HOST_NAMES} names, and networks for the others")),
+        ];
+    }
+    prefixes.clear();
+    names.clear();
+    for friend in read {
+        match friend {
+            Friend::Prefix(prefix) => prefixes.push(prefix),
+            Friend::Name(name) => names.push(name),
+        }
+    }
+    Vec::new()
+}
+
+/// One entry of an allow list.
+enum Friend {
+    Prefix(Prefix),
+    Name(String),
 }
 
 fn name(kind: NameKind, name: &str) -> Result<(), Wrong> {

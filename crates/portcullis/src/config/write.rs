@@ -152,6 +152,10 @@ impl<T: Clone> Key<T> {
             Form::SpanOrEver { at, .. } => at(&mut config).map_or_else(|| quoted("ever"), span),
             Form::Ports(at) => quoted(&at(&mut config).to_string()),
             Form::Prefixes(at) => list(at(&mut config).iter().map(ToString::to_string)),
+            Form::Friends(at) => {
+                let (prefixes, names) = at(&mut config);
+                list(prefixes.iter().map(ToString::to_string).chain(names.iter().cloned()))
+            }
             Form::Names(_, at) => list(at(&mut config).iter().cloned()),
             Form::Name(_, at) => quoted(at(&mut config)),
             Form::Path(_, at) => quoted(&at(&mut config).to_string_lossy()),
@@ -198,6 +202,10 @@ impl<T> Form<T> {
             }
             Form::Prefixes(_) => {
                 "a list of addresses and networks, such as [\"192.0.2.7\", \"2001:db8::/32\"]".to_owned()
+            }
+            Form::Friends(_) => {
+                "a list of addresses, networks and names, such as [\"192.0.2.7\", \"home.example.org\"]"
+                    .to_owned()
             }
             Form::Names(NameKind::Interface, _) => {
                 "a list of interfaces, such as [\"eth0\", \"wg0\"]".to_owned()

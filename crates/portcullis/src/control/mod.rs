@@ -16,6 +16,7 @@ pub mod term;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use portcullis_core::door::{Name, Opening};
 use portcullis_core::event::{Ban, Id, Mode, Protection, Until};
@@ -26,7 +27,7 @@ use tokio::sync::oneshot;
 use crate::exit::Exit;
 use crate::record::json;
 
-pub use status::Status;
+pub use status::{ProtectedFields, Status};
 pub use term::Term;
 
 /// What an operator wants, understood and permitted. The daemon's main loop gets these from the server.
@@ -66,8 +67,16 @@ pub enum Command {
     },
     /// Take these allowances back.
     Disallow(Vec<Prefix>),
-    /// Observe or enforce from now on, over restarts, until `reload`.
-    SetMode(Mode),
+    /// Observe or enforce from now on, over restarts, until `reload`; or for so long only, after which the other mode
+    /// holds again.
+    SetMode {
+        /// Which.
+        mode: Mode,
+        /// How long; `None` is without an end.
+        length: Option<Duration>,
+    },
+    /// Blocking, which was on trial, has no end any more.
+    KeepEnforcing,
     /// The doors, and for whom they are open.
     Doors,
     /// Open a door.
@@ -217,7 +226,21 @@ pub enum Outcome {
         why: String,
     },
     /// The mode holds.
-    Mode(Mode),
+    Mode {
+        /// Which.
+        mode: Mode,
+        /// The end of it, after which the other one holds.
+        until: Option<Wall>,
+        /// Who is connected now and would have been banned while observing, the first of them, and how many there are.
+        hits: (Vec<IpAddr>, usize),
+    },
+    /// The mode did not change.
+    ModeNotChanged {
+        /// Why, and what holds.
+        why: &'static str,
+        /// Whether that is what was asked for.
+        is_done: bool,
+    },
     /// It did not work.
     Failed {
         /// What was named.

@@ -103,9 +103,20 @@ pub enum Request {
         since: u64,
     },
     /// Only tell what would be done.
-    Observe,
+    Observe {
+        /// How long.
+        #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+        term: Option<Text<Term>>,
+    },
     /// Block.
-    Enforce,
+    Enforce {
+        /// On trial for so long.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm: Option<Text<Term>>,
+        /// The trial has shown that it may stay.
+        #[serde(default, skip_serializing_if = "is_false")]
+        keep: bool,
+    },
     /// Read the configuration anew.
     Reload,
 }
@@ -176,6 +187,11 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Text).map_err(|error| de::Error::custom(format_args!("{text:?}: {error}")))
     }
+}
+
+/// How long; `ever` is without an end.
+fn length(term: Option<Text<Term>>) -> Option<std::time::Duration> {
+    term.and_then(|term| term.0.duration())
 }
 
 /// Takes the typed values out of their texts.
@@ -250,8 +266,11 @@ impl Request {
             Request::DoorEvents { since } => {
                 Command::DoorEvents(Wall(std::time::Duration::from_millis(since)))
             }
-            Request::Observe => Command::SetMode(Mode::Observe),
-            Request::Enforce => Command::SetMode(Mode::Enforce),
+            Request::Observe { term } => Command::SetMode { mode: Mode::Observe, length: length(term) },
+            Request::Enforce { keep: true, .. } => Command::KeepEnforcing,
+            Request::Enforce { confirm, keep: false } => {
+                Command::SetMode { mode: Mode::Enforce, length: length(confirm) }
+            }
             Request::Reload => Command::Reload,
         })
     }
@@ -286,8 +305,10 @@ mod tests {
             },
             Request::Close { door: "ssh".into(), address: None },
             Request::DoorEvents { since: 7 },
-            Request::Observe,
-            Request::Enforce,
+            Request::Observe { term: None },
+            Request::Observe { term: Some(Text(Term::For(Duration::from_secs(3600)))) },
+            Request::Enforce { confirm: None, keep: true },
+            Request::Enforce { confirm: Some(Text(Term::For(Duration::from_secs(600)))), keep: false },
             Request::Reload,
         ] {
             let line = request.to_line();

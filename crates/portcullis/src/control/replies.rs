@@ -1,7 +1,10 @@
 //! The daemon's answers in the words of the wire: entries as their fields, outcomes as sentences for people.
 
+use std::net::IpAddr;
+
 use portcullis_core::door::OpeningState;
 use portcullis_core::event::{BanState, Mode, Until};
+use portcullis_core::time::Wall;
 
 use super::protocol::{PAGE, Reply};
 use super::{Answer, Command, Outcome};
@@ -104,14 +107,47 @@ fn outcome(outcome: &Outcome) -> Reply {
             format!("door {door} is open for nobody who was meant; portcullis doors lists for whom"),
         ),
         Outcome::NotOpened { door, why } => not_done(Exit::Failed, format!("door {door}: {why}")),
-        Outcome::Mode(Mode::Observe) => done(
-            "observing: scans are told and not blocked, and bans that scans had brought have ended; \
-             portcullis enforce begins to block"
-                .to_owned(),
-        ),
-        Outcome::Mode(Mode::Enforce) => {
-            done("enforcing: scanners are blocked; portcullis observe stops that".to_owned())
-        }
+        Outcome::Mode { mode, until, hits } => done(mode_holds(*mode, *until, hits)),
+        Outcome::ModeNotChanged { why, is_done: true } => done((*why).to_owned()),
+        Outcome::ModeNotChanged { why, is_done: false } => not_done(Exit::Failed, (*why).to_owned()),
         Outcome::Failed { prefix, why } => not_done(Exit::Failed, format!("{prefix}: {why}")),
     }
+}
+
+/// What the mode that begins now means, how long it holds, and whom it would hit.
+fn mode_holds(mode: Mode, until: Option<Wall>, (hit, hits): &(Vec<IpAddr>, usize)) -> String {
+    let end = |end| words::until(Until::At(end));
+    let mut said = match (mode, until) {
+        (Mode::Observe, None) => {
+            "observing: scans are told and not blocked, and bans that scans had brought have ended; \
+                                  portcullis enforce begins to block"
+                .to_owned()
+        }
+        (Mode::Observe, Some(until)) => format!(
+            "observing {}, then blocking begins again by itself; bans that scans had brought have ended",
+            end(until)
+        ),
+        (Mode::Enforce, Some(until)) => format!(
+            "enforcing on trial {}: scanners are blocked; if nobody says portcullis enforce --keep by then, it only \
+             observes again and lets everybody in",
+            end(until)
+        ),
+        (Mode::Enforce, None) => "enforcing: scanners are blocked; portcullis observe stops that".to_owned(),
+    };
+    if mode == Mode::Enforce && *hits > 0 {
+        let named: Vec<String> = hit.iter().map(ToString::to_string).collect();
+        let more = if hit.len() < *hits { " …" } else { "" };
+        said.push_str(&format!(
+            "\n{hits} who {} connected now would have been banned lately: {}{more}; portcullis allow ADDRESS keeps \
+             somebody in",
+            words::plural(*hits as u64, "is", "are"),
+            named.join(", ")
+        ));
+    }
+    if mode == Mode::Enforce && until.is_none() {
+        said.push_str(
+            "\nif this shuts you out: portcullis enforce --confirm 10m ends by itself unless it is kept",
+        );
+    }
+    said
 }

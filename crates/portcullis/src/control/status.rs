@@ -18,6 +18,9 @@ pub struct Status {
     pub mode: String,
     /// Who said so: `configuration`, `command line`, `by hand`, `built-in default`.
     pub mode_by: String,
+    /// Until when; left out where it has no end. Then the other mode holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode_until: Option<String>,
     /// The configuration file; left out with the built-in defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configuration: Option<String>,
@@ -48,6 +51,9 @@ pub struct Status {
     pub bans_unsaved: u64,
     /// Allowances made by hand.
     pub allowances: u64,
+    /// Who is never blocked, beside this host's own addresses and the allow lists: at most 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protected: Vec<ProtectedFields>,
     /// What doors shut to strangers, whatever the mode: `tcp/22`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shut: Vec<String>,
@@ -66,4 +72,13 @@ pub struct Status {
     /// What is wrong now, one sentence each, with the way to mend it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+}
+
+/// Somebody who is never blocked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProtectedFields {
+    /// Who.
+    pub prefix: String,
+    /// Completes "… is".
+    pub why: String,
 }

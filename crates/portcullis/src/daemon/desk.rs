@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use portcullis_core::door::Opening;
-use portcullis_core::engine::Engine;
 use portcullis_core::engine::doors::OpenRefusal;
 use portcullis_core::engine::operator::{BanRefusal, Selector};
+use portcullis_core::engine::{Engine, TrialRefusal};
 use portcullis_core::event::{Ban, Mode, Until};
 use portcullis_core::net::Prefix;
 use portcullis_core::time::Now;
@@ -115,17 +115,50 @@ pub fn answer(
                 false => Answer::Outcomes(closed.into_iter().map(outcome).collect()),
             }
         }
-        Command::SetMode(Mode::Enforce) if !can_block => no_right(),
-        Command::SetMode(mode) => {
-            engine.set_mode(now, mode);
+        Command::SetMode { mode: Mode::Enforce, .. } if !can_block => no_right(),
+        Command::SetMode { mode, length } => {
+            let outcome = match length {
+                None => {
+                    engine.set_mode(now, mode);
+                    Ok(())
+                }
+                Some(length) => engine.try_mode(now, mode, length).map(drop),
+            };
             perform(engine);
-            Answer::Outcomes(vec![Outcome::Mode(mode)])
+            Answer::Outcomes(vec![match outcome {
+                Ok(()) => mode_holds(engine, now),
+                Err(TrialRefusal::HoldsAlready) => Outcome::ModeNotChanged {
+                    why: match mode {
+                        Mode::Enforce => "it enforces already, without an end; there is nothing to confirm",
+                        Mode::Observe => "it observes already, without an end; nothing would begin again",
+                    },
+                    is_done: false,
+                },
+            }])
         }
+        Command::KeepEnforcing => Answer::Outcomes(vec![match (engine.mode(), engine.trial(now)) {
+            (Mode::Enforce, Some(_)) => {
+                engine.keep_mode();
+                mode_holds(engine, now)
+            }
+            (Mode::Enforce, None) => {
+                Outcome::ModeNotChanged { why: "it enforces, and was not on trial", is_done: true }
+            }
+            (Mode::Observe, _) => Outcome::ModeNotChanged {
+                why: "it observes; if the trial is over already: portcullis enforce",
+                is_done: false,
+            },
+        }]),
         Command::Status | Command::Reload | Command::DoorEvents(_) => Answer::Refused {
             exit: Exit::Failed,
             message: "this is answered before it comes here; please report it as a bug".to_owned(),
         },
     }
+}
+
+fn mode_holds(engine: &Engine, now: Now) -> Outcome {
+    let until = engine.trial(now).map(|(_, left)| now.wall + left);
+    Outcome::Mode { mode: engine.mode(), until, hits: (Vec::new(), 0) }
 }
 
 /// There is none of that name.

@@ -149,6 +149,8 @@ pub struct Vitals {
     pub bans_unsaved: usize,
     /// Allowed by hand.
     pub allowances: usize,
+    /// When the mode ends by itself.
+    pub mode_until: Option<Wall>,
     /// The sources that would have been banned in the last day.
     pub observed: BTreeSet<IpAddr>,
     /// Questions about services that the kernel left open.
@@ -538,7 +540,7 @@ impl Guard {
 
     fn vitals(&mut self) -> Vitals {
         let (received, dropped) = self.eyes.statistics();
-        let engine = &self.engine;
+        let (engine, now) = (&self.engine, clock::now());
         Vitals {
             counters: engine.counters().clone(),
             refusals: engine.refusals().clone(),
@@ -548,7 +550,8 @@ impl Guard {
             bans: engine.bans_in_all(),
             bans_not_in_force: engine.bans_in(BanState::Pending) + engine.bans_in(BanState::Failed),
             bans_unsaved: engine.bans_in(BanState::Unsaved),
-            allowances: engine.allowances(clock::now()).len(),
+            allowances: engine.allowances(now).len(),
+            mode_until: engine.trial(now).map(|(_, left)| now.wall + left),
             observed: engine.would_have_banned().clone(),
             unanswered: self.host.failures(),
             left_out: self.out.left_out,

@@ -7,6 +7,7 @@ mod doorkeeper;
 mod doors;
 mod errands;
 mod forwarding;
+mod friends;
 pub mod guard;
 pub mod host;
 mod journal;
@@ -59,6 +60,7 @@ use crate::respond::hands::Hands;
 use crate::respond::nftables::{Kernel, NotShut, bans_of};
 use background::Ready;
 use doorkeeper::Doorkeeper;
+use friends::names::Names;
 use guard::Guard;
 use host::KernelHost;
 pub use journal::farewell;
@@ -180,7 +182,9 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         .map_err(|error| NotStarted::failed("the journal could not be opened", error))?;
     let mut faults = Vec::new();
 
-    let look = surroundings::look(&plan)
+    let names = Names::begin().map_err(|error| NotStarted::failed("names could not be looked up", error))?;
+    names.want(friends::wanted(&plan.config.protect));
+    let look = surroundings::look(&plan, &names)
         .map_err(|error| NotStarted::failed("interfaces and addresses could not be read", error))?;
     if let Some(persona) = &mut plan.persona {
         let of_ignore_file = persona.refresh_ignore_file(&look.surroundings);
@@ -243,7 +247,8 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
             .push(format!("bans cannot be stored, and a reboot would forget them: {}", causes::said(&error)));
     }
     faults.append(&mut stored.faults);
-    let mode = plan.mode(stored.mode.as_ref().map(|said| said.mode));
+    let by_hand = stored.mode.as_ref().map(|said| said.at(clock::now().wall));
+    let mode = plan.mode(by_hand.map(|(mode, _)| mode));
     let mut kernel = match kernel {
         None => None,
         Some(Ok(kernel)) => Some(kernel),
@@ -273,6 +278,9 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     let mut engine = Engine::new(plan.settings(mode.0), View::Live, secret()?);
     let since = clock::now();
     engine.surround(since, look.surroundings.clone());
+    if let (ModeBy::Hand, Some((_, Some(left)))) = (mode.1, by_hand) {
+        engine.resume_trial(since, left);
+    }
     let (mut errands, errands_of_guard) =
         plan.persona.as_ref().map(|own| own.errands(&plan.names, &stored)).unzip();
     let mut before = BTreeSet::new();
@@ -334,6 +342,8 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         reports,
         monitor: monitor.transpose().map_err(netlink)?,
         watch: Watch::open().map_err(netlink)?,
+        // Without it friends are looked at twice a minute.
+        friends: friends::Watch::open().ok(),
     };
     let mut listing = our_port.map(|_| Nftables::open(&plan.names.table)).transpose().map_err(netlink)?;
     if let Some(listing) = &mut listing {
@@ -355,6 +365,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         plan,
         mode,
         look,
+        names,
         orders,
         output,
         store,

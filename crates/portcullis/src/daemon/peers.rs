@@ -1,6 +1,6 @@
 //! Who is connected with this host now: what a ban would have cut off.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,19 +13,26 @@ const ESTABLISHED: &str = "01";
 /// The remote ends of all established TCP connections; a table that cannot be read has none.
 #[must_use]
 pub fn connected() -> HashSet<IpAddr> {
+    by_socket().into_values().filter(|address| !address.is_loopback()).collect()
+}
+
+/// The same, by the number of the socket that each connection has on our side.
+#[must_use]
+pub fn by_socket() -> HashMap<u64, IpAddr> {
     TABLES
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())
         .flat_map(|table| remote_ends(&table))
-        .filter(|address| !address.is_loopback())
         .collect()
 }
 
-fn remote_ends(table: &str) -> Vec<IpAddr> {
+fn remote_ends(table: &str) -> Vec<(u64, IpAddr)> {
     let remote_end = |line: &str| {
         let mut words = line.split_whitespace().skip(2);
         let (remote, state) = (words.next()?, words.next()?);
-        if state == ESTABLISHED { address(remote.split(':').next()?) } else { None }
+        // Behind the state: queues, timer, retransmissions, user, time-out.
+        let socket = words.nth(5)?.parse().ok()?;
+        if state == ESTABLISHED { Some((socket, address(remote.split(':').next()?)?)) } else { None }
     };
     table.lines().skip(1).filter_map(remote_end).collect()
 }
@@ -51,12 +58,24 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn remote_ends_are_read_from_the_kernels_tables() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue\n\
-            0: 0100007F:0277 00000000:0000 0A 00000000:00000000\n\
-            1: 020000C0:0016 090071CB:D431 01 00000000:00000000\n\
-            2: 0000000000000000FFFF0000020000C0:0016 0000000000000000FFFF000007643 3C6:D431 01\n\
-            3: B80D0120000000000000000002000000:0016 B80D0120000000000000000001000000:D431 01 0\n";
-        let expected: Vec<IpAddr> = ["203.113.0.9", "2001:db8::1"].map(|a| a.parse().unwrap()).into();
-        assert_eq!(remote_ends(table), expected);
+        let behind = "00000000:00000000 00:00000000 00000000  1000        0";
+        let line = |number: u32, ends: &str, state: &str, socket: u32| {
+            format!("   {number}: {ends} {state} {behind} {socket} 1 0000000000000000 20 4 30 10 -1\n")
+        };
+        let table = [
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n".into(),
+            line(0, "0100007F:0277 00000000:0000", "0A", 1),
+            line(1, "020000C0:0016 090071CB:D431", "01", 2),
+            line(
+                2,
+                "0000000000000000FFFF0000020000C0:0016 0000000000000000FFFF000007643 3C6:D431",
+                "01",
+                3,
+            ),
+            line(3, "B80D0120000000000000000002000000:0016 B80D0120000000000000000001000000:D431", "01", 4),
+        ];
+        let expected: Vec<(u64, IpAddr)> =
+            [(2, "203.113.0.9"), (4, "2001:db8::1")].map(|(socket, a)| (socket, a.parse().unwrap())).into();
+        assert_eq!(remote_ends(&table.concat()), expected);
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_core::engine::singly;
-use portcullis_core::event::{Ban, Cause, Until};
+use portcullis_core::event::{Ban, Cause, Protection, Until};
 use portcullis_core::ledger::Held;
 use portcullis_core::net::{PortSet, Prefix, Protocol};
 use portcullis_core::policy::{Local, Surroundings};
@@ -220,10 +220,14 @@ impl Persona {
     pub fn refresh_ignore_file(&self, surroundings: &Surroundings) -> Vec<String> {
         let Some(path) = &self.portsentry.ignore_file else { return Vec::new() };
         let Local::Addresses(addresses) = &surroundings.local else { return Vec::new() };
+        let those = |why| -> Vec<IpAddr> {
+            let friends = surroundings.friends.iter().filter(|friend| friend.why == why);
+            friends.map(|friend| friend.prefix.address()).collect()
+        };
         let own = OwnAddresses {
             addresses: addresses.iter().copied().collect(),
-            gateways: surroundings.gateways.clone(),
-            nameservers: surroundings.resolvers.clone(),
+            gateways: those(Protection::Gateway),
+            nameservers: those(Protection::Resolver),
         };
         match refresh_ignore(path, &own) {
             Ok(refreshed) => refreshed.diagnostics.iter().map(Diagnostic::to_string).collect(),

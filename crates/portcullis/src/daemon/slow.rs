@@ -2,33 +2,34 @@
 //! may wait, since the fast path never waits for it.
 
 mod doors;
+mod ears;
+mod mode;
 mod persona;
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use portcullis_core::event::Mode;
 use portcullis_core::ledger::Change;
 
-use portcullis_core::time::Mono;
 use portcullis_sys::clock;
 use portcullis_sys::filter::SNAP_LENGTH;
-use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::nftables::{self, DoorRules, Monitor, Nftables};
 use portcullis_sys::route::Watch;
 use sd_notify::NotifyState;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use self::ears::{Ear, announced, at, at_mono};
 pub use self::persona::Undoing;
 use self::persona::next_errand;
 use super::background::Ready;
 use super::doorkeeper::Doorkeeper;
 use super::doors::{shut, standing_sessions};
 use super::errands::Errands;
+use super::friends::names::Names;
+use super::friends::{self, Watch as FriendsWatch};
 use super::guard::{Last, Order, Orders, Report, Vitals};
 use super::output::Output;
 use super::persona::Persona;
@@ -40,9 +41,9 @@ use super::{peers, status};
 use crate::capture::reads_whole_packets;
 use crate::causes;
 use crate::control::access::Access;
-use crate::control::{Answer, Asked, Command, Outcome};
+use crate::control::{Answer, Asked, Command};
 use crate::exit::Exit;
-use crate::record::store::{Changes, ModeByHand, Store};
+use crate::record::store::{Changes, Store};
 use crate::record::words::plural;
 use crate::record::{Start, Told};
 
@@ -78,6 +79,8 @@ pub struct Slow {
     pub mode: (Mode, ModeBy),
     /// How the host looked last.
     pub look: Look,
+    /// The names of friends.
+    pub names: Names,
     /// The fast path.
     pub orders: Orders,
     /// The log.
@@ -135,6 +138,8 @@ pub struct Ears {
     pub monitor: Option<Monitor>,
     /// Changes of interfaces, addresses and routes.
     pub watch: Watch,
+    /// Changes of files that say who is a friend; `None` where they can't be watched.
+    pub friends: Option<FriendsWatch>,
 }
 
 impl Slow {
@@ -145,6 +150,7 @@ impl Slow {
     pub async fn run(mut self, mut ears: Ears, start: Start) -> io::Result<Ended> {
         let mut monitor = ears.monitor.map(Ear::new).transpose()?;
         let mut watch = Ear::new(ears.watch)?;
+        let mut friends = ears.friends.map(Ear::new).transpose()?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -179,55 +185,62 @@ impl Slow {
         }
         let (ended, why) = loop {
             tokio::select! {
-                _ = terminate.recv() => break (Ended::Signal(SignalKind::terminate()), "SIGTERM"),
-                _ = interrupt.recv() => break (Ended::Signal(SignalKind::interrupt()), "SIGINT"),
-                _ = hangup.recv() => { self.reload().await; }
-                asked = ears.asked.recv() => match asked {
-                    Some(asked) => self.answer(asked).await,
-                    None => break (Ended::Fault, "the control socket has ended"),
-                },
-                report = ears.reports.recv() => match report {
-                    Some(report) => self.take(report),
-                    None => {
-                        self.fault("the packet loop has ended", "start portcullis again, and report this");
-                        return Ok(Ended::Fault);
-                    }
-                },
-                changed = announced(monitor.as_mut(), Monitor::drain) => {
-                    match changed {
-                        Ok(nftables::Change::None) => {}
-                        Ok(_) => {
-                            self.compare();
-                            compare.reset_after(ARRIVED);
+                            _ = terminate.recv() => break (Ended::Signal(SignalKind::terminate()), "SIGTERM"),
+                            _ = interrupt.recv() => break (Ended::Signal(SignalKind::interrupt()), "SIGINT"),
+                            _ = hangup.recv() => { self.reload().await; }
+                            asked = ears.asked.recv() => match asked {
+                                Some(asked) => self.answer(asked).await,
+                                None => break (Ended::Fault, "the control socket has ended"),
+                            },
+                            report = ears.reports.recv() => match report {
+                                Some(report) => self.take(report),
+                                None => {
+                                    self.fault("the packet loop has ended", "start portcullis again, and report this");
+                                    return Ok(Ended::Fault);
+                                }
+                            },
+                            changed = announced(monitor.as_mut(), Monitor::drain) => {
+                                match changed {
+                                    Ok(nftables::Change::None) => {}
+                                    Ok(_) => {
+                                        self.compare();
+                                        compare.reset_after(ARRIVED);
+                                    }
+                                    Err(error) => self.missed("changes of our table", &error),
+                                }
+                            }
+                            changed = announced(Some(&mut watch), Watch::drain) => {
+                                let is_changed = changed.unwrap_or_else(|error| {
+                                    self.missed("changes of interfaces and addresses", &error);
+                                    true
+                                });
+                                if is_changed {
+                                    look_at = look_at.or(Some(Instant::now() + SETTLE));
+                                }
+                            }
+            changed = announced(friends.as_mut(), FriendsWatch::drain) => {
+                                // What could not be read is looked at in any case.
+                                if changed.unwrap_or(true) {
+                                    look_at = look_at.or(Some(Instant::now() + SETTLE));
+                                }
+                            }
+                            () = self.names.changed.notified() => self.look().await,
+                            () = at(look_at) => { look_at = None; self.look().await; }
+                            _ = look.tick() => { self.look().await; self.check_table(); self.tell_of_drops().await; }
+                                        _ = compare.tick() => self.compare(),
+                            done = next_errand(self.errands.as_mut()) => self.finish(done),
+                            done = self.keeper.next() => {
+                                // What led to it was told before it, and is written down before it.
+                                while let Ok(report) = ears.reports.try_recv() {
+                                    self.take(report);
+                                }
+                                self.finish_at_door(done);
+                            }
+                            () = at_mono(self.output.due()) => self.output.catch_up(),
+                            _ = mark.tick() => self.move_mark(),
+                            _ = second.tick() => self.every_second(),
+                            _ = day.tick() => self.tell_of_the_day().await,
                         }
-                        Err(error) => self.missed("changes of our table", &error),
-                    }
-                }
-                changed = announced(Some(&mut watch), Watch::drain) => {
-                    let is_changed = changed.unwrap_or_else(|error| {
-                        self.missed("changes of interfaces and addresses", &error);
-                        true
-                    });
-                    if is_changed {
-                        look_at = look_at.or(Some(Instant::now() + SETTLE));
-                    }
-                }
-                () = at(look_at) => { look_at = None; self.look().await; }
-                _ = look.tick() => { self.look().await; self.check_table(); self.tell_of_drops().await; }
-                _ = compare.tick() => self.compare(),
-                done = next_errand(self.errands.as_mut()) => self.finish(done),
-                done = self.keeper.next() => {
-                    // What led to it was told before it, and is written down before it.
-                    while let Ok(report) = ears.reports.try_recv() {
-                        self.take(report);
-                    }
-                    self.finish_at_door(done);
-                }
-                () = at_mono(self.output.due()) => self.output.catch_up(),
-                _ = mark.tick() => self.move_mark(),
-                _ = second.tick() => self.every_second(),
-                _ = day.tick() => self.tell_of_the_day().await,
-            }
         };
         self.stop(why, &mut ears.reports).await;
         Ok(ended)
@@ -321,7 +334,7 @@ impl Slow {
                 "packets to other hosts pass the doors, or do not, as before; it is tried again",
             ),
         }
-        match surroundings::look(&self.plan) {
+        match surroundings::look(&self.plan, &self.names) {
             Ok(look) if look == self.look => {}
             Ok(look) => {
                 self.give(Order::surround(&look));
@@ -355,37 +368,10 @@ impl Slow {
         self.reply(asked.answer, answer);
     }
 
-    /// Asks the fast path; what an operator said about the mode and about friends is kept over restarts.
-    async fn ask(&mut self, command: Command, by: String) -> Answer {
-        let is_allowing = matches!(command, Command::Allow { .. } | Command::Disallow(_));
-        let answer = self.fast(command).await;
-        if is_allowing && let Answer::Allowances(allowances) = self.fast(Command::Allowances).await {
-            self.save(&Changes { allowances: Some(&allowances), ..Changes::default() });
-        }
-        if let Answer::Outcomes(outcomes) = &answer
-            && let [Outcome::Mode(mode)] = outcomes.as_slice()
-        {
-            self.set_mode(*mode, ModeBy::Hand, by.clone());
-            let said = ModeByHand { mode: *mode, since: clock::now().wall, by };
-            self.save(&Changes { mode: Some(Some(&said)), ..Changes::default() });
-        }
-        answer
-    }
-
     async fn fast(&mut self, command: Command) -> Answer {
         let (to, answer) = oneshot::channel();
         self.give(Order::Command(command, to));
         answer.await.unwrap_or_else(|_| busy())
-    }
-
-    fn set_mode(&mut self, mode: Mode, who: ModeBy, by: String) {
-        if self.mode.0 != mode {
-            self.output.tell(match mode {
-                Mode::Observe => Told::Observe { by },
-                Mode::Enforce => Told::Enforce { by },
-            });
-        }
-        self.mode = (mode, who);
     }
 
     /// Reads the configuration anew: wholly, or not at all. What was said by hand about the mode ends with it.
@@ -398,7 +384,7 @@ impl Slow {
             journal.re_reading(knockd, clock::now());
         }
         let answer = match Plan::read(&self.started).map_err(|faults| faults.to_string()).and_then(|plan| {
-            let look = surroundings::look(&plan).map_err(|error| causes::said(&error))?;
+            let look = surroundings::look(&plan, &self.names).map_err(|error| causes::said(&error))?;
             Ok((plan, look))
         }) {
             Err(why) => {
@@ -485,6 +471,7 @@ impl Slow {
         }
         let before = std::mem::replace(&mut self.plan, plan);
         self.look = look;
+        self.names.want(friends::wanted(&self.plan.config.protect));
         self.output.tell(Told::Reload { changes: changes.clone() });
         if let (Some(journal), Some(new), Some(old)) =
             (self.output.journal(), &self.plan.persona, &before.persona)
@@ -606,46 +593,6 @@ fn busy() -> Answer {
     Answer::Refused {
         exit: Exit::Failed,
         message: "the packet loop did not answer; it is overloaded or ending: try again".to_owned(),
-    }
-}
-
-/// A netlink socket that the kernel announces changes by, and a way to wait for it.
-struct Ear<T> {
-    ready: AsyncFd<OwnedFd>,
-    socket: T,
-}
-
-impl<T: AsFd> Ear<T> {
-    fn new(socket: T) -> io::Result<Ear<T>> {
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe and asks for what an OwnedFd keeps anyway; unsafe stays in portcullis-sys"
-        )]
-        let ready = AsyncFd::new(socket.as_fd().try_clone_to_owned()?)?;
-        Ok(Ear { ready, socket })
-    }
-}
-
-/// Waits until the kernel announces something, and reads it. Without an ear it waits for ever.
-async fn announced<T, C>(
-    ear: Option<&mut Ear<T>>,
-    drain: impl Fn(&mut T) -> Result<C, NetlinkError>,
-) -> io::Result<C> {
-    let Some(ear) = ear else { return std::future::pending().await };
-    let mut ready = ear.ready.readable().await?;
-    ready.clear_ready();
-    drain(&mut ear.socket).map_err(io::Error::other)
-}
-
-async fn at_mono(moment: Option<Mono>) {
-    let wait = moment.map(|moment| Instant::now() + moment.since(clock::now().mono));
-    at(wait).await;
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
 

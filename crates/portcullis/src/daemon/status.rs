@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use portcullis_core::engine::Counters;
 use portcullis_core::event::Mode;
+use portcullis_core::policy::Friend;
 use portcullis_core::wire::Refusals;
 
 use super::doors;
 use super::guard::{Complaints, Vitals};
 use super::peers;
 use super::slow::Slow;
-use crate::control::Status;
+use crate::control::{ProtectedFields, Status};
 use crate::record::{Summary, json};
+
+/// Protected prefixes that are told.
+const PROTECTED_TOLD: usize = 256;
 
 /// How things are.
 #[must_use]
@@ -26,6 +30,7 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         since: json::time(slow.since.wall),
         mode: mode.name().to_owned(),
         mode_by: by.words().to_owned(),
+        mode_until: vitals.mode_until.map(json::time),
         configuration: slow.plan.configuration(),
         engine: slow.engine.to_owned(),
         interfaces: slow.look.watched.clone(),
@@ -40,6 +45,7 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         bans_not_in_force: vitals.bans_not_in_force as u64,
         bans_unsaved: vitals.bans_unsaved as u64,
         allowances: vitals.allowances as u64,
+        protected: protected(slow),
         shut: doors::shut(slow.plan.doors.kernel.doors().iter()),
         would_have_banned: observed.map(|(sources, _)| sources),
         would_have_banned_peers: observed.map(|(_, peers)| peers),
@@ -47,6 +53,16 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         others: Vec::new(),
         faults: faults(slow, vitals),
     }
+}
+
+/// Who is protected since the host needs him, or he is at home on it.
+fn protected(slow: &Slow) -> Vec<ProtectedFields> {
+    let friends = slow.look.surroundings.friends.iter().take(PROTECTED_TOLD);
+    let fields = |friend: &Friend| ProtectedFields {
+        prefix: friend.prefix.to_string(),
+        why: friend.why.words().to_owned(),
+    };
+    friends.map(fields).collect()
 }
 
 /// What had been counted at a moment.
@@ -156,6 +172,7 @@ mod tests {
             bans_not_in_force: 0,
             bans_unsaved: 0,
             allowances: 0,
+            mode_until: None,
             observed: ["192.0.2.1", "192.0.2.2"].map(|a| a.parse().unwrap()).into(),
             unanswered: 0,
             left_out: 0,

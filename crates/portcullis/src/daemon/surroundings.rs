@@ -1,7 +1,6 @@
-//! What the host looks like: own addresses, networks, gateways, resolvers, and the interfaces worth watching.
+//! What the host looks like: own addresses, networks, friends, and the interfaces worth watching.
 
 use std::fs;
-use std::net::IpAddr;
 
 use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_sys::filter::{FilterSpec, InterfaceChoice};
@@ -9,10 +8,9 @@ use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::route::{self, Interface};
 
 use super::doors::with;
+use super::friends;
+use super::friends::names::Names;
 use super::plan::Plan;
-
-/// Where resolvers stand. Behind a local stub (`127.0.0.53`) systemd-resolved names the true ones.
-const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /// A look at the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +29,7 @@ pub struct Look {
 ///
 /// # Errors
 /// The kernel did not answer.
-pub fn look(plan: &Plan) -> Result<Look, NetlinkError> {
+pub fn look(plan: &Plan, names: &Names) -> Result<Look, NetlinkError> {
     let (config, doors) = (&plan.config, &plan.doors.listened);
     let network = route::snapshot()?;
     let index_of = |names: &[String]| -> Vec<u32> {
@@ -66,14 +64,10 @@ pub fn look(plan: &Plan) -> Result<Look, NetlinkError> {
         .collect();
     connected.sort_unstable();
     connected.dedup();
-    let mut gateways = if config.protect.gateways { network.gateways.clone() } else { Vec::new() };
-    gateways.sort_unstable();
-    gateways.dedup();
     let surroundings = Surroundings {
         local: Local::Addresses(network.addresses.iter().map(|own| own.address).collect()),
         connected,
-        gateways,
-        resolvers: if config.protect.resolvers { resolvers() } else { Vec::new() },
+        friends: friends::of_host(&config.protect, &network, names),
         trusted,
         ephemeral: ephemeral_ports(),
     };
@@ -89,31 +83,6 @@ pub fn look(plan: &Plan) -> Result<Look, NetlinkError> {
     Ok(Look { surroundings, filter, watched, absent })
 }
 
-/// The resolvers that this host is told to use; a file that is not there names none.
-fn resolvers() -> Vec<IpAddr> {
-    let mut resolvers: Vec<IpAddr> = RESOLVER_FILES
-        .iter()
-        .filter_map(|path| fs::read(path).ok())
-        .flat_map(|text| nameservers(&String::from_utf8_lossy(&text)))
-        .filter(|address| !address.is_loopback())
-        .collect();
-    resolvers.sort_unstable();
-    resolvers.dedup();
-    resolvers
-}
-
-/// The `nameserver` lines of a resolv.conf(5); a zone behind `%` is left off.
-fn nameservers(text: &str) -> Vec<IpAddr> {
-    text.lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some("nameserver")).then(|| words.next()).flatten()
-        })
-        .filter_map(|word| word.split('%').next()?.parse().ok())
-        .map(|address: IpAddr| address.to_canonical())
-        .collect()
-}
-
 /// The ports that the own stack chooses (ip-sysctl.rst, `ip_local_port_range`).
 fn ephemeral_ports() -> (u16, u16) {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
@@ -121,19 +90,5 @@ fn ephemeral_ports() -> (u16, u16) {
     match (numbers.next(), numbers.next()) {
         (Some(low), Some(high)) => (low, high),
         _ => EPHEMERAL,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nameservers_are_read_as_the_resolver_does() {
-        let text = "# nameserver 192.0.2.9\nnameserver 192.0.2.1\n  nameserver\t2001:db8::53%eth0 # x\n\
-                    options timeout:1\nnameserver ::ffff:192.0.2.3\nnameserver example\n";
-        let expected: Vec<IpAddr> =
-            ["192.0.2.1", "2001:db8::53", "192.0.2.3"].map(|a| a.parse().unwrap()).into();
-        assert_eq!(nameservers(text), expected);
     }
 }

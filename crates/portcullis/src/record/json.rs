@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use portcullis_core::door;
-use portcullis_core::event::{Ban, Cause, Decision, Fate, Fault, Id, Scan, Until, What};
+use portcullis_core::event::{Ban, Cause, Decision, Fate, Fault, Id, Mode, Scan, Until, What};
 use portcullis_core::net::Prefix;
 use portcullis_core::scan::Contact;
 use portcullis_core::time::Wall;
@@ -320,6 +320,8 @@ impl From<&What> for Event {
                 why: why.words(),
             },
             What::Repair { bans, guests } => Event::Repair { bans: *bans, guests: *guests },
+            What::TrialOver { mode: Mode::Observe } => Event::Observe { by: words::UNCONFIRMED.to_owned() },
+            What::TrialOver { mode: Mode::Enforce } => Event::Enforce { by: words::OBSERVED.to_owned() },
             What::Door { door, event } => door_event(door, event),
             What::Fault(Fault::NotEnforced { bans, answer }) => {
                 Event::Fault { why: words::not_enforced(*bans, answer), mend: None }

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use portcullis_core::event::{Ban, BanState, Cause, Decision, Ending, Fate, Fault, Scan, Until, What};
+use portcullis_core::event::{Ban, BanState, Cause, Decision, Ending, Fate, Fault, Mode, Scan, Until, What};
 use portcullis_core::net::Prefix;
 use portcullis_core::scan::Contact;
 use portcullis_core::time::{Mono, Wall};
@@ -312,6 +312,12 @@ fn seen(what: &What, time: Wall) -> (Weight, String) {
             let what: Vec<String> = counted.map(|(count, word)| format!("{count} {word}")).collect();
             let what = what.join(" and ");
             (Weight::Warning, format!("the kernel's table had been changed by somebody; putting back {what}"))
+        }
+        What::TrialOver { mode: Mode::Observe } => {
+            (Weight::Notice, format!("observing again: {}; to block: portcullis enforce", words::UNCONFIRMED))
+        }
+        What::TrialOver { mode: Mode::Enforce } => {
+            (Weight::Notice, format!("enforcing again: {}; to stop: portcullis observe", words::OBSERVED))
         }
         What::Door { door, event } => (Weight::Notice, Escaped(&event.sentence(door)).to_string()),
         What::Fault(Fault::NotEnforced { bans, answer }) => {

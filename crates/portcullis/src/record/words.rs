@@ -6,6 +6,12 @@ pub use portcullis_core::words::{and, evidence, evidence_with_kinds, plural, sec
 use super::json;
 use crate::escape::Escaped;
 
+/// Why blocking ended by itself.
+pub const UNCONFIRMED: &str = "nobody has confirmed the trial in time (portcullis enforce --keep)";
+
+/// Why blocking began again by itself.
+pub const OBSERVED: &str = "the time of observing is over";
+
 /// That the kernel did not take bans.
 #[must_use]
 pub fn not_enforced(bans: usize, answer: &str) -> String {

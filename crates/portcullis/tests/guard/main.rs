@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod at_home;
 mod captures;
 mod enforcing;
 mod faults;

@@ -51,10 +51,13 @@ fn every_key_is_read_into_its_place() {
         memory = "2w"
         keep_on_stop = false
         [protect]
-        allow = ["192.0.2.7", "2001:db8::/32"]
+        allow = ["192.0.2.7", "home.example.org", "2001:db8::/32"]
         interfaces = ["tailscale0"]
         gateways = false
         resolvers = false
+        time_servers = false
+        logged_in = false
+        containers = false
         [record]
         state = "/srv/p"
         [control]
@@ -75,8 +78,10 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(config.respond.ban_max, Duration::from_secs(86_400));
     assert_eq!(config.respond.memory, Duration::from_secs(14 * 86_400));
     assert_eq!(config.protect.allow, ["192.0.2.7/32".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+    assert_eq!(config.protect.names, ["home.example.org"]);
     assert_eq!(config.protect.interfaces, ["tailscale0"]);
-    assert!(!config.protect.gateways && !config.protect.resolvers);
+    assert!(!config.protect.gateways && !config.protect.resolvers && !config.protect.time_servers);
+    assert!(!config.protect.logged_in && !config.protect.containers);
     assert_eq!(config.record.state, Path::new("/srv/p"));
     assert_eq!(config.control.socket, Path::new("/run/p.sock"));
     assert_eq!((config.control.group.as_str(), config.control.operators.len()), ("wheel", 2));
@@ -236,8 +241,9 @@ fn each_fault_names_its_place_and_its_mend() {
             "[protect]\nallow = [\n \"::1\",\n \"1.2.3\",\n]",
             "4:2",
             "no IPv4 or IPv6 address",
-            "2001:db8::/32",
+            "home.example.org",
         ),
+        ("[protect]\nallow = [\"home example\"]", "2:10", "no IPv4 or IPv6 address", "home.example.org"),
         ("[protect]\nallow = [\"10.0.0.0/33\"]", "2:10", "length that does not fit", "0 to 32"),
         ("[watch]\ninterfaces = [\"eth 0\"]", "2:15", "cannot be the name of an interface", "ip link"),
         ("[control]\nsocket = \"ctl.sock\"", "2:10", "no absolute path", "begins with /"),
@@ -371,7 +377,8 @@ prop_compose! {
         numbers in (0usize..3, 1u16..=1024, any::<bool>(), 1u32..=64, 1000u64..86_400_000, 1024usize..1_048_576),
         respond in (any::<bool>(), prop::option::of(1000u64..86_400_000), 1.0f64..100.0, 1000u64..86_400_000),
         allow in prop::collection::vec((any::<std::net::IpAddr>(), any::<u8>()), 0..5),
-        switches in any::<[bool; 3]>(),
+        names in prop::collection::vec("[a-z][a-z0-9]{0,9}(\\.[a-z]{2,5}){0,2}", 0..4),
+        switches in any::<[bool; 6]>(),
         path in "/[^\\x00]{0,20}",
         group in "[a-zé\"'\\\\]{3,9}",
     ) -> Config {
@@ -392,6 +399,10 @@ prop_compose! {
             allow.into_iter().map(|(a, l)| portcullis_core::net::Prefix::containing(a, l)).collect();
         config.protect.gateways = switches[1];
         config.protect.resolvers = switches[2];
+        config.protect.names = names;
+        config.protect.time_servers = switches[3];
+        config.protect.logged_in = switches[4];
+        config.protect.containers = switches[5];
         config.record.state = PathBuf::from(path);
         config.control.group = group;
         config

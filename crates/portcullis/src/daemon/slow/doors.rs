@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis_core::door::{self, Spending};
-use portcullis_core::event::{Mode, Record};
+use portcullis_core::event::{Mode, Record, What};
 use portcullis_sys::clock;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -30,6 +30,9 @@ const LOAD: &str = "modprobe nft_fib_inet, then reload";
 
 impl Slow {
     pub(super) fn record(&mut self, record: Record) {
+        if let What::TrialOver { mode } = record.what {
+            self.end_trial(mode);
+        }
         self.trail.take(&record);
         self.output.record(record);
     }

@@ -12,6 +12,7 @@ mod rows;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use portcullis_core::event::{Ban, Mode, Until};
 use portcullis_core::ledger::{Change, Past};
@@ -82,6 +83,21 @@ pub struct ModeByHand {
     pub since: Wall,
     /// Who said so.
     pub by: String,
+    /// Its end and whole length, where it has one; then the other mode holds.
+    pub trial: Option<(Wall, Duration)>,
+}
+
+impl ModeByHand {
+    /// The mode that holds at `now`, and what is left of it, where it has an end. A clock that was set back makes that no
+    /// longer than the whole.
+    #[must_use]
+    pub fn at(&self, now: Wall) -> (Mode, Option<Duration>) {
+        match self.trial {
+            None => (self.mode, None),
+            Some((until, length)) if until > now => (self.mode, Some(until.since(now).min(length))),
+            Some(_) => (self.mode.other(), None),
+        }
+    }
 }
 
 /// What is to be kept now, all of it or nothing.
@@ -263,12 +279,15 @@ impl Store {
 
         stored.doors = doors::read(&self.connection, &mut stored.faults)?;
 
-        let mut select = self.connection.prepare("SELECT mode, since, by FROM mode_by_hand")?;
+        let mut select =
+            self.connection.prepare("SELECT mode, since, by, until, length FROM mode_by_hand")?;
         let mut rows = select.query([])?;
         if let Some(row) = rows.next()? {
             let is_enforce = row.get_ref(0)?.as_str()? == Mode::Enforce.name();
             let mode = if is_enforce { Mode::Enforce } else { Mode::Observe };
-            stored.mode = Some(ModeByHand { mode, since: wall(row.get(1)?), by: row.get(2)? });
+            let end: Option<(i64, i64)> = row.get::<_, Option<i64>>(3)?.zip(row.get(4)?);
+            let trial = end.map(|(until, length)| (wall(until), wall(length).0));
+            stored.mode = Some(ModeByHand { mode, since: wall(row.get(1)?), by: row.get(2)?, trial });
         }
 
         let mut select = self.connection.prepare("SELECT value FROM counters WHERE name = 'next id'")?;
@@ -351,10 +370,12 @@ impl Store {
         }
         if let Some(mode) = changes.mode {
             transaction.execute("DELETE FROM mode_by_hand", [])?;
-            if let Some(ModeByHand { mode, since, by }) = mode {
+            if let Some(ModeByHand { mode, since, by, trial }) = mode {
+                let (until, length) =
+                    trial.map(|(until, length)| (milliseconds(until.0), milliseconds(length))).unzip();
                 transaction.execute(
-                    "INSERT INTO mode_by_hand (only, mode, since, by) VALUES (1, ?1, ?2, ?3)",
-                    params![mode.name(), milliseconds(since.0), by],
+                    "INSERT INTO mode_by_hand (only, mode, since, by, until, length) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+                    params![mode.name(), milliseconds(since.0), by, until, length],
                 )?;
             }
         }

@@ -13,8 +13,12 @@ use super::{Opened, Store, StoreError};
 
 /// From an empty file to today's layout; `PRAGMA user_version` says how many of these were done. Never change one that
 /// was released: add the next.
-pub(super) const MIGRATIONS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("effects.sql"), include_str!("doors.sql")];
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("effects.sql"),
+    include_str!("doors.sql"),
+    include_str!("trial.sql"),
+];
 
 /// SQLite keeps these beside its file; they are part of it.
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];

@@ -57,7 +57,8 @@ fn what_was_saved_is_there_after_a_restart() {
         ..ban(3)
     };
     let adopted = Ban { prefix: "0.0.0.0/1".parse().unwrap(), cause: Cause::FoundInForce, ..ban(4) };
-    let mode = ModeByHand { mode: Mode::Enforce, since: NOW, by: "alice".into() };
+    let trial = Some((NOW + Duration::from_secs(600), Duration::from_secs(600)));
+    let mode = ModeByHand { mode: Mode::Enforce, since: NOW, by: "alice".into(), trial };
     let allowances = [("10.0.0.0/8".parse().unwrap(), Until::Ever), (prefix(1), Until::At(Wall(NOW.0 * 2)))];
     let past = Past { times: 3, ended: NOW };
     let mut store = open(directory.path());
@@ -98,7 +99,7 @@ fn what_was_saved_is_there_after_a_restart() {
 fn the_last_word_can_be_given_back_to_the_configuration() {
     let directory = tempdir().unwrap();
     let mut store = open(directory.path());
-    let mode = ModeByHand { mode: Mode::Observe, since: NOW, by: "root".into() };
+    let mode = ModeByHand { mode: Mode::Observe, since: NOW, by: "root".into(), trial: None };
     store.save(&Changes { mode: Some(Some(&mode)), ..Changes::default() }).unwrap();
     save(&mut store, &[]).unwrap();
     assert_eq!(store.load(NOW).unwrap().mode, Some(mode));
@@ -422,4 +423,16 @@ fn of_what_happened_at_doors_the_latest_is_kept() {
     }
     let events = store.load(NOW).unwrap().doors.events;
     assert_eq!((events.len() as u32, events[0].1.as_str()), (doors::EVENTS_KEPT, "1/0"));
+}
+
+#[test]
+fn a_trial_ends_while_nothing_runs_and_a_clock_set_back_makes_it_no_longer() {
+    let length = Duration::from_secs(600);
+    let trial = Some((NOW + length, length));
+    let said = ModeByHand { mode: Mode::Enforce, since: NOW, by: "root".into(), trial };
+    assert_eq!(said.at(NOW + length / 2), (Mode::Enforce, Some(length / 2)));
+    assert_eq!(said.at(NOW + length), (Mode::Observe, None));
+    assert_eq!(said.at(Wall::default()), (Mode::Enforce, Some(length)));
+    let forever = ModeByHand { trial: None, ..said };
+    assert_eq!(forever.at(NOW + length * 100), (Mode::Enforce, None));
 }
