@@ -18,15 +18,32 @@ pub fn target_directory() -> PathBuf {
         .to_owned()
 }
 
+/// What a library's package is called in other releases, beside its name with `t64` behind it (Debian 13 and Ubuntu 24.04,
+/// where times have 64 bits).
+const OTHER_NAMES: [(&str, &str); 1] = [("libassuan0", "libassuan9")];
+
 /// Downloads a package of the distribution and unpacks it below `target/ancestors/`, once. Nothing is installed
 /// and nothing is started; returned is the directory that stands for `/`:
-/// `unpack("portsentry")?.join("usr/sbin/portsentry")`.
+/// `unpack("portsentry")?.join("usr/sbin/portsentry")`. A library is found by the name of its package in Debian 12, whatever
+/// it is called in this release.
 ///
 /// # Errors
 /// What went wrong in the words of the tool, for the person at the terminal: no Debian or Ubuntu, no network, no
 /// such package.
 pub fn unpack(package: &str) -> Result<PathBuf, String> {
-    unpack_into(&target_directory().join("ancestors"), package, download_and_unpack)
+    unpack_into(&target_directory().join("ancestors"), package, |package, aside| {
+        by_any_name(package, |name| download_and_unpack(name, aside))
+    })
+}
+
+/// The first success with one of the names that a package may have; the first complaint if there is none.
+fn by_any_name<T>(package: &str, fetch: impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
+    fetch(package).or_else(|complaint| {
+        let others =
+            OTHER_NAMES.iter().filter(|(own, _)| *own == package).map(|(_, other)| (*other).to_owned());
+        let mut others = others.chain([format!("{package}t64")]);
+        others.find_map(|name| fetch(&name).ok()).ok_or(complaint)
+    })
 }
 
 fn unpack_into(
@@ -96,6 +113,21 @@ mod tests {
         let root = unpacked.unwrap();
         assert!(root.join("usr/sbin/portsentry").is_file());
         assert!(!crate::is_installed("portsentry"));
+    }
+
+    #[test]
+    fn a_library_is_found_by_the_name_that_it_has_in_this_release() {
+        let fetch = |there: &'static [&str]| {
+            move |name: &str| match there.contains(&name) {
+                true => Ok(name.to_owned()),
+                false => Err(format!("no package {name}")),
+            }
+        };
+        let found = |package, there| super::by_any_name(package, fetch(there));
+        assert_eq!(found("libfko3", &["libfko3", "libfko3t64"]).unwrap(), "libfko3");
+        assert_eq!(found("libfko3", &["libfko3t64"]).unwrap(), "libfko3t64");
+        assert_eq!(found("libassuan0", &["libassuan9"]).unwrap(), "libassuan9");
+        assert_eq!(found("knockd", &[]).unwrap_err(), "no package knockd");
     }
 
     #[test]
