@@ -11,8 +11,13 @@ use testbed::{Lab, Namespace, Running, unpack, wait_until};
 /// To start, to hear, to end: each takes some ms, and long on a machine that is busy with other tests.
 pub const SOON: Duration = Duration::from_secs(30);
 
-const CONFIGURATION: &str = "/etc/knockd.conf";
-const LOG: &str = "/run/knockd.log";
+/// A configuration, and the log that it names.
+type Files = (&'static str, &'static str);
+
+const FILES: Files = ("/etc/knockd.conf", "/run/knockd.log");
+
+/// Of a second program that hears the same packets.
+const BESIDE: Files = ("/etc/beside.conf", "/run/beside.log");
 
 /// Doors of the test itself, at which nobody knocks but it: what came before them has been heard when they open.
 const MARKS: &str = "[BEGIN]\nsequence = 33331:udp\n[END]\nsequence = 33332:udp\n";
@@ -87,36 +92,70 @@ impl Host {
     /// Writes the configuration (that of a case, with the test's own doors) and takes the log of before away.
     #[track_caller]
     pub fn configure(&self, doors: &str) {
-        self.write(CONFIGURATION, &format!("[options]\nLogFile = {LOG}\n{doors}\n{MARKS}"));
+        self.configure_as(FILES, doors);
+    }
+
+    #[track_caller]
+    fn configure_as(&self, (configuration, log): Files, doors: &str) {
+        self.write(configuration, &format!("[options]\nLogFile = {log}\n{doors}\n{MARKS}"));
     }
 
     /// The words of a start in the foreground.
     pub fn words(program: Program) -> Vec<String> {
+        Host::words_of(program, FILES)
+    }
+
+    fn words_of(program: Program, (configuration, _): Files) -> Vec<String> {
         let program = match program {
             Program::Original => vec![original().join("usr/sbin/knockd").display().to_string()],
             Program::Ours => vec![env!("CARGO_BIN_EXE_portcullis").to_owned(), "knockd".to_owned()],
         };
-        program.into_iter().chain(["-i", "eth0", "-c", CONFIGURATION].map(str::to_owned)).collect()
+        program.into_iter().chain(["-i", "eth0", "-c", configuration].map(str::to_owned)).collect()
     }
 
     /// Starts it with these doors, and returns when it hears.
     #[track_caller]
     pub fn start(&self, program: Program, doors: &str) -> Daemon<'_> {
-        self.configure(doors);
-        self.lab.victim.enter(|| match fs::remove_file(LOG) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{LOG}: {error}"),
+        self.start_with(program, doors, &[])
+    }
+
+    /// The same with more options.
+    #[track_caller]
+    pub fn start_with(&self, program: Program, doors: &str, options: &[&str]) -> Daemon<'_> {
+        self.begin_log(FILES, doors);
+        self.run(program, FILES, options)
+    }
+
+    /// Starts both with these doors, side by side: what they hear are the same packets.
+    #[track_caller]
+    pub fn start_both(&self, doors: &str) -> [Daemon<'_>; 2] {
+        self.begin_log(BESIDE, doors);
+        let theirs = self.run(Program::Original, BESIDE, &[]);
+        [theirs, self.start(Program::Ours, doors)]
+    }
+
+    #[track_caller]
+    fn begin_log(&self, files: Files, doors: &str) {
+        self.configure_as(files, doors);
+        let log = files.1;
+        self.lab.victim.enter(|| match fs::remove_file(log) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{log}: {error}"),
             _ => {}
         });
-        self.start_again(program)
     }
 
     /// Starts it with what is there.
     #[track_caller]
     pub fn start_again(&self, program: Program) -> Daemon<'_> {
-        let words = Host::words(program);
+        self.run(program, FILES, &[])
+    }
+
+    #[track_caller]
+    fn run(&self, program: Program, files: Files, options: &[&str]) -> Daemon<'_> {
+        let words = Host::words_of(program, files);
         let mut command = self.lab.victim.command(&words[0]);
-        command.args(&words[1..]).env("LD_LIBRARY_PATH", libraries());
-        let daemon = Daemon { host: self, running: Running::spawn(&mut command) };
+        command.args(&words[1..]).args(options).env("LD_LIBRARY_PATH", libraries());
+        let daemon = Daemon { host: self, running: Running::spawn(&mut command), log: files.1 };
         daemon.mark("BEGIN", 33_331);
         daemon
     }
@@ -142,7 +181,12 @@ impl Host {
     /// All lines of the log, without their times and without those of the test's own doors.
     #[track_caller]
     pub fn log(&self) -> Vec<String> {
-        let text = self.read(LOG);
+        self.log_of(FILES.1)
+    }
+
+    #[track_caller]
+    fn log_of(&self, path: &str) -> Vec<String> {
+        let text = self.read(path);
         let lines = text.lines().filter(|line| !line.is_empty()).map(|line| without_time(line).to_owned());
         lines.filter(|line| !line.contains(MARKER)).collect()
     }
@@ -164,6 +208,7 @@ fn without_time(line: &str) -> &str {
 pub struct Daemon<'a> {
     host: &'a Host,
     pub running: Running,
+    log: &'static str,
 }
 
 impl Daemon<'_> {
@@ -171,24 +216,28 @@ impl Daemon<'_> {
     #[track_caller]
     pub fn log(&self) -> Vec<String> {
         self.mark("END", 33_332);
-        self.host.log()
+        self.host.log_of(self.log)
     }
 
     /// Waits for a line of the log that ends so.
     #[track_caller]
     pub fn wait_for(&self, end: &str) {
-        wait_until(SOON, end, || self.host.log().iter().any(|line| line.ends_with(end)).then_some(()));
+        wait_until(SOON, end, || {
+            self.host.log_of(self.log).iter().any(|line| line.ends_with(end)).then_some(())
+        });
     }
 
     /// Knocks at a door of the test's until that opens once more.
     #[track_caller]
     fn mark(&self, door: &str, port: u16) {
-        let opening = format!("{MARKER}: {door}: OPEN SESAME");
-        let count = || self.host.read(LOG).lines().filter(|line| line.ends_with(&opening)).count();
+        // Between the two a name may stand.
+        let opening = format!(": {door}: OPEN SESAME");
+        let is_opening = |line: &&str| line.contains(MARKER) && line.ends_with(&opening);
+        let count = || self.host.read(self.log).lines().filter(is_opening).count();
         let before = count();
         let (marker, target): (IpAddr, IpAddr) = (MARKER.parse().unwrap(), self.host.lab.victim4().into());
         let socket = self.host.lab.attacker.enter(|| UdpSocket::bind((marker, 0)).unwrap());
-        wait_until(SOON, &format!("a line of door {door} in {LOG}"), || {
+        wait_until(SOON, &format!("a line of door {door} in {}", self.log), || {
             // A port that is closed answers, and the next datagram hears of it.
             drop(socket.send_to(&[0], (target, port)));
             std::thread::sleep(Duration::from_millis(20));

@@ -1,5 +1,7 @@
 //! Starts, signals, and what is owed.
 
+use std::os::unix::net::UnixDatagram;
+
 use testbed::{Signal, wait_until};
 
 use super::host::{Host, Program, SOON, is_possible};
@@ -236,4 +238,125 @@ fn a_missing_interface_is_said_and_waited_for() {
         host.guest("knock 10.66.0.2 7000");
         running.lines().iter().any(|line| line.text == "10.66.0.1: S: OPEN SESAME").then_some(())
     });
+}
+
+#[test]
+fn a_stop_command_whose_time_came_while_nobody_ran_is_run_by_the_next_start() {
+    let Some(host) = host() else { return };
+    let mut daemon = host.start(Program::Ours, &LONG.replace("600", "1"));
+    host.guest(KNOCK);
+    wait_for_done(&host, "start 10.77.0.1\n");
+    daemon.running.signal(Signal::SIGKILL);
+    daemon.running.wait(SOON);
+    if host.read("/run/done") != "start 10.77.0.1\n" {
+        return; // The machine was so slow that its time was over before the kill.
+    }
+    // Only time brings it; and the door may be gone from the file by then.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let mut daemon = host.start(Program::Ours, "");
+    wait_for_done(&host, "start 10.77.0.1\nstop 10.77.0.1\n");
+    daemon.running.signal(Signal::SIGTERM);
+    daemon.running.wait(SOON);
+    drop(host.start(Program::Ours, "").log());
+    assert_eq!(host.read("/run/done"), "start 10.77.0.1\nstop 10.77.0.1\n", "it was done already");
+}
+
+#[test]
+fn doors_of_one_name_all_pay_what_they_owe_at_the_end() {
+    let Some(host) = host() else { return };
+    let doors =
+        format!("{LONG}{}", LONG.replace("7000,8000,9000", "7100,8100,9100").replace("done", "done2"));
+    let mut daemon = host.start(Program::Ours, &doors);
+    host.guest(KNOCK);
+    host.guest(&KNOCK.replace("7000 8000 9000", "7100 8100 9100"));
+    wait_for_done(&host, "start 10.77.0.1\n");
+    wait_until(SOON, "the second door", || (host.read("/run/done2") == "start 10.77.0.1\n").then_some(()));
+    daemon.running.signal(Signal::SIGTERM);
+    daemon.running.wait(SOON);
+    for file in ["/run/done", "/run/done2"] {
+        assert_eq!(host.read(file), "start 10.77.0.1\nstop 10.77.0.1\n", "{file}");
+    }
+}
+
+#[test]
+fn the_systems_log_gets_knockds_lines_with_names_if_asked() {
+    let Some(host) = host() else { return };
+    host.write("/etc/hosts", "10.77.0.1 guest.example\n10.77.0.33 marker.example\n");
+    let log = host.lab.victim.enter(|| UnixDatagram::bind("/dev/log").unwrap());
+    // Read all the time: ten lines fill the queue, and the writer would wait.
+    let (to, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 1024];
+        while let Ok(length) = log.recv(&mut bytes) {
+            let line = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let doors = "UseSyslog\n[S]\nsequence = 7000,8000,9000\ntcpflags = syn\ncommand = /bin/true\n";
+    let [theirs, ours] = [Program::Original, Program::Ours].map(|program| {
+        let daemon = host.start_with(program, doors, &["-l"]);
+        host.guest(KNOCK);
+        wait_until(SOON, "the command", || {
+            host.log().iter().any(|line| line.contains("running command")).then_some(())
+        });
+        let in_file = daemon.log();
+        let mut lines: Vec<String> = Vec::new();
+        wait_until(SOON, "the same lines in the system's log", || {
+            let new = heard.try_iter().filter(|line| !line.contains("10.77.0.33"));
+            lines.extend(new.map(|line| without_second(&line)));
+            (lines.len() >= in_file.len()).then_some(())
+        });
+        drop(daemon);
+        let text = |line: &String| line.split_once("knockd: ").unwrap().1.to_owned();
+        assert_eq!(lines.iter().map(text).collect::<Vec<_>>(), in_file, "{program:?}");
+        // What the test's own doors still said.
+        heard.try_iter().for_each(drop);
+        lines
+    });
+    assert_eq!(ours, theirs);
+    let opened = "10.77.0.1 (guest.example): S: OPEN SESAME";
+    assert!(ours.iter().any(|line| line.ends_with(opened)), "{ours:#?}");
+}
+
+/// `<29>Nov 21 02:09:05 knockd: text` with another time.
+#[track_caller]
+fn without_second(line: &str) -> String {
+    let (before, text) = line.split_once("knockd: ").unwrap_or_else(|| panic!("{line:?}"));
+    let (priority, time) = before.split_once('>').unwrap_or_else(|| panic!("{line:?}"));
+    assert_eq!(time.len(), "Nov 21 02:09:05 ".len(), "{line:?}");
+    format!("{priority}> knockd: {}", text.trim_end())
+}
+
+#[test]
+fn paths_without_a_root_are_meant_from_where_knockd_meant_them() {
+    let Some(host) = host() else { return };
+    for program in [Program::Original, Program::Ours] {
+        host.lab.victim.run(&["mkdir", "-p", "/run/work"]);
+        for file in ["/run/work/own.log", "/run/own.pid"] {
+            host.lab.victim.run(&["rm", "-f", file]);
+        }
+        host.write("/run/work/once", " 7000,8000\n 7100,8100\n");
+        host.write("/run/work/own.conf", "[options]\nLogFile = own.log\n[S]\none_time_sequences = once\n");
+        let start = Host::words(program);
+        let program_words =
+            start.iter().take_while(|word| *word != "-i").cloned().collect::<Vec<_>>().join(" ");
+        let line = format!(
+            "cd /run/work; {program_words} -d -i eth0 -c own.conf -p run/own.pid; echo returned $?; read -r line"
+        );
+        let mut command = host.lab.victim.command("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", &line]);
+        command.stdin(std::process::Stdio::piped()).env("LD_LIBRARY_PATH", super::host::libraries());
+        let mut running = testbed::Running::spawn(&mut command);
+        running.wait_for_line(SOON, |line| line == "returned 0");
+        wait_until(SOON, &format!("{program:?} to hear"), || {
+            host.guest("knock -d 20 10.77.0.2 7000 8000");
+            host.read("/run/work/own.log").contains("S: OPEN SESAME").then_some(())
+        });
+        wait_until(SOON, &format!("{program:?} to strike it where it was called"), || {
+            (host.read("/run/work/once") == "#7000,8000\n 7100,8100\n").then_some(())
+        });
+        assert!(host.read("/run/own.pid").trim().parse::<u32>().is_ok(), "{program:?}: from /");
+    }
 }

@@ -73,6 +73,8 @@ pub struct KnockdArguments {
     pub only_four: bool,
     /// Ours, `--state`.
     pub state: Option<PathBuf>,
+    /// Where it was called: the file's log and its one-time sequences are meant from there (knockd 0.8, measured).
+    pub directory: PathBuf,
 }
 
 impl Default for KnockdArguments {
@@ -89,18 +91,21 @@ impl Default for KnockdArguments {
             is_verbose: false,
             only_four: false,
             state: None,
+            directory: PathBuf::from("/"),
         }
     }
 }
 
 impl KnockdArguments {
-    /// Makes every path hold from any directory, since in the background the working directory is `/`.
+    /// Makes every path hold from any directory, since in the background the working directory is `/`. A pid file is meant
+    /// from there (knockd 0.8, measured: it was written when that had become the directory).
     ///
     /// # Errors
     /// The working directory is not known.
     pub fn make_absolute(&mut self) -> io::Result<()> {
+        self.directory = std::env::current_dir()?;
         self.configuration = std::path::absolute(&self.configuration)?;
-        for path in [&mut self.pid_file, &mut self.log_file, &mut self.state].into_iter().flatten() {
+        for path in [&mut self.log_file, &mut self.state].into_iter().flatten() {
             *path = std::path::absolute(&*path)?;
         }
         Ok(())

@@ -82,7 +82,7 @@ impl Knockd {
         let taken: BTreeSet<&str> = config.doors.iter().map(|door| door.name.as_str()).collect();
         for own in &config.doors {
             let name = unlike(&own.name, &taken, &shown);
-            let Lockset { lock, sequences } = match lock(own, &file) {
+            let Lockset { lock, sequences } = match lock(own, &file, &arguments.directory) {
                 Ok(lock) => lock,
                 Err(fault) => {
                     faults.push(fault);
@@ -124,11 +124,12 @@ impl Knockd {
         };
         let options = config.options;
         let log_file = options.log_file.or_else(|| arguments.log_file.clone());
+        let log_file = log_file.map(|file| arguments.directory.join(file));
         let pid_file = options.pid_file.or_else(|| arguments.pid_file.clone());
         let knockd = Knockd {
             arguments: arguments.clone(),
             interface,
-            pid_file: pid_file.unwrap_or_else(|| PathBuf::from(Options::PID_FILE)),
+            pid_file: Path::new("/").join(pid_file.unwrap_or_else(|| PathBuf::from(Options::PID_FILE))),
             lines: Settings {
                 file: log_file,
                 syslog: options.use_syslog.then(|| PathBuf::from(SOCKET)),
@@ -168,7 +169,7 @@ struct Lockset {
     sequences: Option<Arc<OneTimeFile>>,
 }
 
-fn lock(own: &KnockdDoor, file: &Path) -> Result<Lockset, Fault> {
+fn lock(own: &KnockdDoor, file: &Path, directory: &Path) -> Result<Lockset, Fault> {
     match &own.knock {
         Knock::Sequence(steps) => {
             let open = doors::sequence(steps, own.seq_timeout).map_err(|why| {
@@ -178,7 +179,7 @@ fn lock(own: &KnockdDoor, file: &Path) -> Result<Lockset, Fault> {
             Ok(Lockset { lock: Lock::Sequence { open, close: None }, sequences: None })
         }
         Knock::OneTime(path) => {
-            let file = one_time::read(&Place::of_knockd(path), own.flags, own.seq_timeout)
+            let file = one_time::read(&Place::of_knockd(directory.join(path)), own.flags, own.seq_timeout)
                 .map_err(|fault| Fault::of_file(&fault.path, fault.message, fault.mend))?;
             let file = Arc::new(file);
             let lock = Lock::OneTime(OneTime { sequences: file.sequences.clone(), ahead: 1 });
