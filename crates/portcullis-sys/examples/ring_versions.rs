@@ -36,6 +36,10 @@ fn main() {
             muted_udp: Vec::new(),
             heard_tcp: PortSet::default(),
             heard_udp: PortSet::default(),
+            acks: PortSet::default(),
+            all_protocols_but: None,
+            pings: false,
+            networks: Vec::new(),
         };
         let ring = || Ring::open(&RingOptions::default(), &Program::compile(&spec)).unwrap();
         let mut version_2 = Version2 { ring: lab.victim.enter(ring), is_napping };

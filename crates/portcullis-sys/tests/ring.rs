@@ -40,6 +40,10 @@ fn spec(tcp: &str, udp: &str) -> FilterSpec {
         muted_udp: Vec::new(),
         heard_tcp: PortSet::default(),
         heard_udp: PortSet::default(),
+        acks: PortSet::default(),
+        all_protocols_but: None,
+        pings: false,
+        networks: Vec::new(),
     }
 }
 

@@ -247,7 +247,7 @@ impl Incident {
     fn scan(&self, source: IpAddr, is_ended: bool) -> Scan {
         let shape = match (self.ports.len(), self.targets.len()) {
             (_, 1) => Shape::Vertical,
-            (1, _) => Shape::Horizontal,
+            (0 | 1, _) => Shape::Horizontal,
             _ => Shape::Block,
         };
         Scan {

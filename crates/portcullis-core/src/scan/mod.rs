@@ -11,6 +11,9 @@ pub(crate) mod sweeps;
 
 use std::net::IpAddr;
 
+pub use classify::{FIRST_CHOSEN_PORT, is_spoken};
+pub use sweeps::MANY as MANY_PINGED;
+
 use crate::door::Mark;
 use crate::event::Kind;
 use crate::net::{Endpoint, Protocol};

@@ -87,7 +87,58 @@ fn should_pass(spec: &FilterSpec, packet: &Arrival) -> bool {
         1 | 2 => is_for_one_host(packet).unwrap_or(false),
         _ => false,
     };
+    if let Some(is_of_network) = passes_as_of_a_network(spec, packet) {
+        return is_watched && is_of_this_vlan && packet.packet_type < 4 && is_of_network;
+    }
     is_delivered && is_watched && is_of_this_vlan && may_be_a_probe(spec, packet).unwrap_or(false)
+}
+
+/// `None` where it is not from or to a network of others; a packet too short to tell doesn't pass.
+fn passes_as_of_a_network(spec: &FilterSpec, packet: &Arrival) -> Option<bool> {
+    let bytes = &packet.bytes;
+    let is_of_family = |is_ipv4| spec.networks.iter().any(|own| own.address().is_ipv4() == is_ipv4);
+    let addresses: Vec<std::net::IpAddr> = match packet.ethertype {
+        0x0800 if !is_of_family(true) => return None,
+        0x86dd if !is_of_family(false) => return None,
+        0x0800 => [12, 16]
+            .map(|at| bytes.get(at..at + 4).map(|four| <[u8; 4]>::try_from(four).unwrap().into()))
+            .into_iter()
+            .map_while(|address| address)
+            .collect(),
+        0x86dd => [8, 24]
+            .map(|at| bytes.get(at..at + 16).map(|all| <[u8; 16]>::try_from(all).unwrap().into()))
+            .into_iter()
+            .map_while(|address| address)
+            .collect(),
+        _ => return None,
+    };
+    if !addresses.iter().any(|address| spec.networks.iter().any(|own| own.contains(*address))) {
+        return if addresses.len() < 2 { Some(false) } else { None };
+    }
+    let passes = || {
+        let (protocol, header) = if packet.ethertype == 0x0800 {
+            if bytes.get(6)? & 0x3f != 0 || *bytes.get(7)? != 0 {
+                return Some(true);
+            }
+            (*bytes.get(9)?, usize::from(bytes[0] & 0xf) * 4)
+        } else {
+            (*bytes.get(6)?, 40)
+        };
+        let port =
+            |at: usize| Some(u16::from_be_bytes([*bytes.get(header + at)?, *bytes.get(header + at + 1)?]));
+        let is_watched = |port| {
+            spec.udp.contains(port) && !spec.muted_udp.contains(&port) || spec.heard_udp.contains(port)
+        };
+        Some(match protocol {
+            6 => {
+                let flags = *bytes.get(header + 13)?;
+                flags & 0x07 != 0 || flags & 0x10 == 0
+            }
+            17 => is_watched(port(2)?) || is_watched(port(0)?),
+            _ => true,
+        })
+    };
+    Some(passes().unwrap_or(false))
 }
 
 /// `None` where the packet is too short to tell.
@@ -123,6 +174,10 @@ fn may_be_a_probe(spec: &FilterSpec, packet: &Arrival) -> Option<bool> {
         }
         _ => return Some(false),
     };
+    if !is_spoken(protocol) {
+        let is_wanted = |muted: &Vec<u8>| !muted.contains(&protocol);
+        return Some(packet.packet_type == 0 && spec.all_protocols_but.as_ref().is_some_and(is_wanted));
+    }
     let transport = bytes.get(header..)?;
     let port = || Some(u16::from_be_bytes([*transport.get(2)?, *transport.get(3)?]));
     Some(match protocol {
@@ -137,7 +192,10 @@ fn may_be_a_probe(spec: &FilterSpec, packet: &Arrival) -> Option<bool> {
                 (false, true, false) => fin && !psh && !urg,
                 (false, _, true) => false,
             };
-            is_odd && spec.tcp.contains(port()?) || spec.heard_tcp.contains(port()?)
+            let is_segment = ack && !syn && !fin && !rst;
+            is_odd && spec.tcp.contains(port()?)
+                || is_segment && spec.acks.contains(port()?)
+                || spec.heard_tcp.contains(port()?)
         }
         17 => {
             let port = port()?;
@@ -147,6 +205,8 @@ fn may_be_a_probe(spec: &FilterSpec, packet: &Arrival) -> Option<bool> {
             matches!(*transport.get(12)?, 1 | 10)
                 && (spec.tcp.contains(port()?) || spec.heard_tcp.contains(port()?))
         }
+        1 => spec.pings && [8, 13, 17].contains(transport.first()?),
+        58 => spec.pings && *transport.first()? == 128,
         _ => false,
     })
 }
@@ -170,14 +230,37 @@ fn specs(most: usize) -> impl Strategy<Value = FilterSpec> {
         indexes.prop_map(InterfaceChoice::Only)
     ];
     let heard = prop_oneof![1 => Just(PortSet::default()), 1 => ports(most)];
-    (ports(most), ports(most), interfaces, prop::collection::vec(0u16..64, 0..6), heard.clone(), heard)
-        .prop_map(|(tcp, udp, interfaces, muted_udp, heard_tcp, heard_udp)| FilterSpec {
-            tcp,
-            udp,
-            interfaces,
-            muted_udp,
-            heard_tcp,
-            heard_udp,
+    let muted = prop::option::of(prop::collection::vec(any::<u8>(), 0..6));
+    let address = prop_oneof![
+        any::<[u8; 4]>().prop_map(std::net::IpAddr::from),
+        any::<[u8; 16]>().prop_map(std::net::IpAddr::from)
+    ];
+    let network = (address, 0u8..129).prop_map(|(address, length)| Prefix::containing(address, length % 40));
+    let networks = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(network, 1..4)];
+    let beyond = (heard.clone(), muted, any::<bool>(), networks);
+    (
+        ports(most),
+        ports(most),
+        interfaces,
+        prop::collection::vec(0u16..64, 0..6),
+        heard.clone(),
+        heard,
+        beyond,
+    )
+        .prop_map(|(tcp, udp, interfaces, muted_udp, heard_tcp, heard_udp, beyond)| {
+            let (acks, all_protocols_but, pings, networks) = beyond;
+            FilterSpec {
+                tcp,
+                udp,
+                interfaces,
+                muted_udp,
+                heard_tcp,
+                heard_udp,
+                acks,
+                all_protocols_but,
+                pings,
+                networks,
+            }
         })
 }
 
@@ -245,7 +328,7 @@ proptest! {
 
     #[test]
     fn many_ports_are_still_exact_or_pass_more(
-        spec in specs(1500), packets in prop::collection::vec(arrivals(), 30), ceiling in 256usize..4097,
+        spec in specs(1500), packets in prop::collection::vec(arrivals(), 30), ceiling in SHORTEST_CEILING..4097,
     ) {
         let program = Program::compile_within(&spec, ceiling);
         prop_assert!(program.length() <= ceiling);
@@ -268,6 +351,10 @@ fn spec(tcp: PortSet, udp: PortSet) -> FilterSpec {
         muted_udp: Vec::new(),
         heard_tcp: PortSet::default(),
         heard_udp: PortSet::default(),
+        acks: PortSet::default(),
+        all_protocols_but: None,
+        pings: false,
+        networks: Vec::new(),
     }
 }
 
@@ -355,6 +442,76 @@ fn ordinary_traffic_leaves_early() {
         packet.bytes[33] = flags;
         assert_eq!(run(&program, &packet), 0, "flags {flags:#x}");
     }
+}
+
+#[test]
+fn a_segment_passes_where_none_is_expected_and_nowhere_else() {
+    let acks = "1-32767, !22, !80, !443".parse().unwrap();
+    let program = Program::compile(&FilterSpec { acks, ..spec(PortSet::all(), PortSet::all()) });
+    for (flags, passes) in
+        [(0x10, true), (0x18, true), (0x11, true), (0x19, false), (0x14, false), (0x12, false)]
+    {
+        let mut packet = tcp_syn_to(8080);
+        packet.bytes[33] = flags;
+        assert_eq!(run(&program, &packet) != 0, passes, "flags {flags:#x}");
+    }
+    for port in [22, 80, 443, 40_000] {
+        let mut packet = tcp_syn_to(port);
+        packet.bytes[33] = 0x10;
+        assert_eq!(run(&program, &packet), 0, "{port}");
+    }
+}
+
+#[test]
+fn a_protocol_that_nobody_speaks_passes_and_tunnels_never_do() {
+    let muted = FilterSpec { all_protocols_but: Some(vec![253]), ..spec(PortSet::all(), PortSet::all()) };
+    let program = Program::compile(&muted);
+    for (protocol, passes) in
+        [(200, true), (253, false), (47, false), (50, false), (4, false), (112, false), (3, true)]
+    {
+        let mut packet = tcp_syn_to(0);
+        packet.bytes[9] = protocol;
+        assert_eq!(run(&program, &packet) != 0, passes, "{protocol}");
+    }
+}
+
+#[test]
+fn what_others_send_to_a_network_that_we_protect_passes_and_so_do_the_answers() {
+    let networks = vec!["198.51.100.0/24".parse().unwrap()];
+    let program =
+        Program::compile(&FilterSpec { networks, ..spec("1-100".parse().unwrap(), PortSet::default()) });
+    let overheard = |source: [u8; 4], destination: [u8; 4], flags| {
+        let mut packet = Arrival { packet_type: 3, ..tcp_syn_to(5000) };
+        packet.bytes[12..16].copy_from_slice(&source);
+        packet.bytes[16..20].copy_from_slice(&destination);
+        packet.bytes[33] = flags;
+        run(&program, &packet) != 0
+    };
+    let (stranger, host) = ([203, 0, 113, 9], [198, 51, 100, 7]);
+    assert!(
+        overheard(stranger, host, 0x02) && overheard(host, stranger, 0x12) && overheard(host, stranger, 0x14)
+    );
+    assert!(!overheard(stranger, host, 0x10) && !overheard(stranger, host, 0x18), "ordinary traffic");
+    assert!(!overheard(stranger, [198, 51, 101, 7], 0x02));
+}
+
+#[test]
+fn everything_at_once_fits_into_the_shortest_program() {
+    let network = |number: u16| std::net::Ipv6Addr::new(0x2001, 0xdb8, number, 1, 2, 3, 4, 5);
+    let networks = (0..MOST_NETWORKS as u16).map(|number| Prefix::single(network(number).into())).collect();
+    let everything = FilterSpec {
+        interfaces: InterfaceChoice::AllBut((0..1000).map(|index| index * 2 + 4).collect()),
+        heard_tcp: every_nth(3),
+        heard_udp: every_nth(5),
+        acks: every_nth(7),
+        all_protocols_but: Some((150..250).step_by(2).collect()),
+        pings: true,
+        networks,
+        ..spec(every_nth(2), every_nth(2))
+    };
+    let program = Program::compile_within(&everything, 0);
+    assert!(program.length() <= SHORTEST_CEILING, "{}", program.length());
+    program.attach_as_it_is(UnixDatagram::unbound().unwrap()).unwrap();
 }
 
 #[test]

@@ -108,6 +108,7 @@ fn describe(status: &Status) -> Vec<String> {
         let which = if name == OWN_NAME { String::new() } else { format!(" --instance {}", clean(name)) };
         format!("beside it      {}; see it: portcullis status{which}", clean(shown(name)))
     }));
+    lines.extend(status.unseen.iter().map(|what| format!("not seen       {}", clean(what))));
     lines.extend(status.faults.iter().map(|fault| format!("fault: {}", clean(fault))));
     lines
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use portcullis_core::scan::{FIRST_CHOSEN_PORT, MANY_PINGED};
 use serde::Serialize;
 
 use super::doors::{self, DoorSays};
@@ -227,6 +228,15 @@ impl fmt::Display for Description {
             _ => format!("with a packet ring of {} MiB; no port is opened", watches.ring_mib),
         };
         writeln!(f, "            {how}")?;
+        if watches.engine != "listen" {
+            writeln!(
+                f,
+                "            not seen: ACK and Window scans of ports that offer a service or lie above {}, and pings \
+                 where this host has fewer than {} addresses",
+                FIRST_CHOSEN_PORT - 1,
+                MANY_PINGED
+            )?;
+        }
 
         let judges = &self.judges;
         let within = seconds(judges.window_seconds);
@@ -307,6 +317,7 @@ Watches     every interface that is up, but the loopback
             TCP and SCTP ports 1-65535 (65535 of them)
             UDP ports 1-65535 (65535 of them)
             with a packet ring of 16 MiB; no port is opened
+            not seen: ACK and Window scans of ports that offer a service or lie above 32767, and pings where this host has fewer than 5 addresses
 A scan is   5 distinct ports within 1m from one source
             slowest scan seen: one probe every 15s
             32768 sources are remembered at once

@@ -69,6 +69,9 @@ pub struct Status {
     /// Other instances that answer beside this one; known to who asks, not to the daemon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,
+    /// Kinds of scans that can't be seen now, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
     /// What is wrong now, one sentence each, with the way to mend it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,

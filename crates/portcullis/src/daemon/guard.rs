@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::desk;
 use super::doors::{DoorPlan, GuestsByDoor};
-use super::host::KernelHost;
+use super::host::{KernelHost, Muted};
 use super::plan::Plan;
 use super::surroundings::Look;
 use crate::capture::Eyes;
@@ -157,6 +157,8 @@ pub struct Vitals {
     pub unanswered: u64,
     /// Records that found no room on their way to the slow path.
     pub left_out: u64,
+    /// Whether ports with ordinary traffic are too many to look for segments with ACK beside them.
+    pub are_acks_unseen: bool,
     /// What the kernel has refused.
     pub complaints: Complaints,
 }
@@ -183,6 +185,7 @@ impl Orders {
 pub struct Guard {
     eyes: Eyes,
     filter: FilterSpec,
+    muted: Muted,
     engine: Engine,
     host: KernelHost,
     hands: Hands,
@@ -238,6 +241,7 @@ impl Guard {
         let guard = Guard {
             eyes,
             filter,
+            muted: Muted::nothing(),
             engine,
             host,
             hands,
@@ -282,8 +286,8 @@ impl Guard {
                 self.engine.tick(now, &mut self.host);
                 self.perform(now);
             }
-            if let Some(ports) = self.host.muted() {
-                self.filter.muted_udp = ports;
+            if let Some(muted) = self.host.muted() {
+                self.muted = muted;
                 self.set_filter();
             }
             self.save(now);
@@ -409,8 +413,7 @@ impl Guard {
             }
             Order::Surround(surroundings, filter) => {
                 self.engine.surround(now, *surroundings);
-                let muted_udp = std::mem::take(&mut self.filter.muted_udp);
-                self.filter = FilterSpec { muted_udp, ..*filter };
+                self.filter = *filter;
                 self.set_filter();
             }
             Order::Compare(listed, held, guests) => {
@@ -502,7 +505,8 @@ impl Guard {
 
     fn set_filter(&mut self) {
         if let Some(ring) = &mut self.eyes.ring {
-            self.complaints.filter = complaint(ring.set_filter(&Program::compile(&self.filter)));
+            self.complaints.filter =
+                complaint(ring.set_filter(&Program::compile(&self.muted.of(&self.filter))));
         }
     }
 
@@ -555,6 +559,7 @@ impl Guard {
             observed: engine.would_have_banned().clone(),
             unanswered: self.host.failures(),
             left_out: self.out.left_out,
+            are_acks_unseen: self.muted.acks.is_none(),
             complaints: self.complaints.clone(),
         }
     }

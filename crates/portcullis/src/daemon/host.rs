@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_core::engine::{Freshness, Host, Presence};
+use portcullis_core::event::Kind;
 use portcullis_core::net::{Endpoint, PortSet, Protocol};
 use portcullis_core::scan::Contact;
 use portcullis_core::time::Mono;
 use portcullis_sys::conntrack::Conntrack;
+use portcullis_sys::filter::FilterSpec;
 use portcullis_sys::netlink::NetlinkError;
 use portcullis_sys::sock_diag::Sockets;
 
@@ -26,8 +28,11 @@ pub struct KernelHost {
     conntrack: Conntrack,
     now: Mono,
     recent: HashMap<Endpoint, (Mono, bool)>,
-    mute: Mute,
+    datagrams: Mute,
+    segments: Mute,
+    protocols: Mute,
     is_mute_changed: bool,
+    conversations: Conversations,
     failures: u64,
     disregards_services: bool,
 }
@@ -43,8 +48,11 @@ impl KernelHost {
             conntrack: Conntrack::open()?,
             now: Mono::default(),
             recent: HashMap::new(),
-            mute: Mute::default(),
+            datagrams: Mute::of_datagrams(),
+            segments: Mute::of_segments(),
+            protocols: Mute::of_protocols(),
             is_mute_changed: false,
+            conversations: Conversations::default(),
             failures: 0,
             disregards_services: false,
         })
@@ -60,17 +68,23 @@ impl KernelHost {
         self.now = now;
     }
 
-    /// The UDP ports to be left out of the filter, where that has changed since the last call.
-    pub fn muted(&mut self) -> Option<Vec<u16>> {
-        let has_ended = self.mute.end(self.now);
-        let is_changed = std::mem::take(&mut self.is_mute_changed) || has_ended;
-        is_changed.then(|| self.mute.ports())
+    /// What is to be left out of the filter, where that has changed since the last call.
+    pub fn muted(&mut self) -> Option<Muted> {
+        let mut is_changed = std::mem::take(&mut self.is_mute_changed);
+        for mute in [&mut self.datagrams, &mut self.segments, &mut self.protocols] {
+            is_changed |= mute.end(self.now);
+        }
+        is_changed.then(|| Muted {
+            udp: self.datagrams.numbers(),
+            acks: (!self.segments.is_full()).then(|| self.segments.numbers()),
+            protocols: self.protocols.numbers().into_iter().filter_map(|own| own.try_into().ok()).collect(),
+        })
     }
 
     /// When [`KernelHost::muted`] has something to say without a packet.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.mute.next_timeout()
+        [&self.datagrams, &self.segments, &self.protocols].into_iter().filter_map(Mute::next_timeout).min()
     }
 
     /// Questions that the kernel did not answer.
@@ -84,6 +98,9 @@ impl KernelHost {
             return Ok(false);
         }
         let (target, source) = (contact.target, (contact.source, contact.source_port));
+        if contact.kind == Kind::IpProtocol {
+            return Ok(is_read_by_a_program(target.port));
+        }
         if self.sockets.has_service(target, None, contact.interface)? {
             return Ok(true);
         }
@@ -103,7 +120,11 @@ impl KernelHost {
             return Ok(false);
         }
         let from = (contact.source, contact.source_port);
-        self.sockets.connection_exists(contact.target, from, contact.interface)
+        if self.sockets.connection_exists(contact.target, from, contact.interface)? {
+            self.conversations.note(self.now, contact);
+            return Ok(true);
+        }
+        Ok(contact.is_mid_conversation() && self.conversations.had(self.now, contact))
     }
 }
 
@@ -142,9 +163,17 @@ impl Host for KernelHost {
             Ok(false) => self.is_connected(contact),
             known => known,
         };
-        if answer.as_ref().is_ok_and(|found| *found) && contact.target.protocol == Protocol::Udp {
-            self.is_mute_changed |= self.mute.count(self.now, contact.target.port);
+        let is_service = answer.as_ref().is_ok_and(|found| *found);
+        if is_service && contact.kind == Kind::Syn {
+            self.conversations.note(self.now, contact);
         }
+        let port = contact.target.port;
+        self.is_mute_changed |= match contact.kind {
+            Kind::Udp => is_service && self.datagrams.count(self.now, port),
+            Kind::Ack => self.segments.count(self.now, port),
+            Kind::IpProtocol => self.protocols.count(self.now, port),
+            _ => false,
+        };
         match answer {
             Ok(true) => Presence::Service,
             Ok(false) => Presence::Nothing,
@@ -154,6 +183,73 @@ impl Host for KernelHost {
             }
         }
     }
+}
+
+/// What is to be left out of the filter for now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Muted {
+    /// UDP ports.
+    pub udp: Vec<u16>,
+    /// TCP ports, for segments with ACK; `None` is all: there are too many with ordinary traffic.
+    pub acks: Option<Vec<u16>>,
+    /// Protocols of IP.
+    pub protocols: Vec<u8>,
+}
+
+impl Muted {
+    /// Nothing.
+    #[must_use]
+    pub fn nothing() -> Muted {
+        Muted { acks: Some(Vec::new()), ..Muted::default() }
+    }
+
+    /// `filter` without what is muted.
+    #[must_use]
+    pub fn of(&self, filter: &FilterSpec) -> FilterSpec {
+        let acks = match &self.acks {
+            Some(ports) => filter.acks.without(&PortSet::from_ranges(ports.iter().map(|&port| (port, port)))),
+            None => PortSet::default(),
+        };
+        let all_protocols_but = filter.all_protocols_but.as_ref().map(|_| self.protocols.clone());
+        FilterSpec { muted_udp: self.udp.clone(), acks, all_protocols_but, ..filter.clone() }
+    }
+}
+
+/// Who has lately begun a conversation with a service. Its last segments may find no socket any more: that of a passive
+/// FTP transfer has neither a listener nor, once our end is acknowledged, a connection.
+#[derive(Default)]
+struct Conversations {
+    last: HashMap<(IpAddr, Endpoint), Mono>,
+}
+
+/// Longer than most transfers that nothing is heard of between their first and their last segment; how long our side may
+/// wait for its last acknowledgement (some 15 minutes, `tcp_retries2`) lies within.
+const CONVERSATION: Duration = Duration::from_secs(3600);
+
+impl Conversations {
+    fn note(&mut self, now: Mono, contact: &Contact) {
+        if self.last.len() >= REMEMBERED {
+            self.last.clear();
+        }
+        self.last.insert((contact.source, contact.target), now);
+    }
+
+    fn had(&self, now: Mono, contact: &Contact) -> bool {
+        self.last.get(&(contact.source, contact.target)).is_some_and(|at| now.since(*at) < CONVERSATION)
+    }
+}
+
+/// Whether a program takes packets of this protocol of IP from the kernel by a raw socket. What can't be read is
+/// answered with no: then nobody else could say it either.
+fn is_read_by_a_program(protocol: u16) -> bool {
+    ["/proc/thread-self/net/raw", "/proc/thread-self/net/raw6"].iter().any(|path| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        // Each line's second word is "address:protocol", in hexadecimal digits.
+        text.lines().skip(1).any(|line| {
+            let local = line.split_whitespace().nth(1).and_then(|local| local.rsplit(':').next());
+            local.and_then(|number| u16::from_str_radix(number, 16).ok()) == Some(protocol)
+        })
+    })
 }
 
 /// Contacts that came by sockets of our own: nothing else is there.

@@ -18,9 +18,10 @@ mod peers;
 pub mod persona;
 pub mod pid_file;
 pub mod plan;
+pub mod sight;
 mod slow;
 mod status;
-pub mod surroundings;
+mod surroundings;
 mod trail;
 
 use std::collections::BTreeSet;

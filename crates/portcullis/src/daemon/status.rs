@@ -12,6 +12,7 @@ use portcullis_core::wire::Refusals;
 use super::doors;
 use super::guard::{Complaints, Vitals};
 use super::peers;
+use super::sight;
 use super::slow::Slow;
 use crate::control::{ProtectedFields, Status};
 use crate::record::{Summary, json};
@@ -51,6 +52,7 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         would_have_banned_peers: observed.map(|(_, peers)| peers),
         records_left_out: vitals.left_out,
         others: Vec::new(),
+        unseen: sight::unseen(&slow.plan, &slow.look, vitals, slow.engine),
         faults: faults(slow, vitals),
     }
 }
@@ -176,6 +178,7 @@ mod tests {
             observed: ["192.0.2.1", "192.0.2.2"].map(|a| a.parse().unwrap()).into(),
             unanswered: 0,
             left_out: 0,
+            are_acks_unseen: false,
             complaints: Complaints::default(),
         }
     }

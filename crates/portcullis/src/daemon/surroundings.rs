@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use portcullis_core::net::PortSet;
 use portcullis_core::policy::{Connected, EPHEMERAL, Local, Surroundings};
 use portcullis_sys::filter::{FilterSpec, InterfaceChoice};
 use portcullis_sys::netlink::NetlinkError;
@@ -11,6 +12,7 @@ use super::doors::with;
 use super::friends;
 use super::friends::names::Names;
 use super::plan::Plan;
+use super::sight;
 
 /// A look at the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +74,8 @@ pub fn look(plan: &Plan, names: &Names) -> Result<Look, NetlinkError> {
         ephemeral: ephemeral_ports(),
     };
     let (tcp, udp) = plan.on_the_wire();
+    // The ancestors knew nothing of the kinds that these are for.
+    let is_native = plan.persona.is_none() && plan.knockd.is_none();
     let filter = FilterSpec {
         tcp: with(&tcp, &doors.syns),
         udp: with(&udp, &doors.datagrams),
@@ -79,6 +83,10 @@ pub fn look(plan: &Plan, names: &Names) -> Result<Look, NetlinkError> {
         muted_udp: Vec::new(),
         heard_tcp: doors.all_tcp.clone(),
         heard_udp: doors.all_udp.clone(),
+        acks: if is_native { sight::acks(&tcp, surroundings.ephemeral) } else { PortSet::default() },
+        all_protocols_but: is_native.then(Vec::new),
+        pings: is_native && sight::are_pings_seen(&surroundings.local),
+        networks: Vec::new(),
     };
     Ok(Look { surroundings, filter, watched, absent })
 }

@@ -1,6 +1,6 @@
 //! What looks a little like a scan and is none: nobody is accused, and nothing is counted.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -31,16 +31,68 @@ fn packets_with_bad_checksums_do_not_count() {
 }
 
 #[test]
-fn segments_of_no_connection_are_no_probes() {
+fn the_last_segments_of_transfers_whose_listener_is_gone_are_no_probes() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut guard = Guard::start(&lab.victim, &["--observe"]);
+    // As passive FTP does it: a port for each transfer, below those that the stack chooses, and a listener that goes
+    // with its first guest. Both ends are first to close in turn.
+    for (number, port) in (20_001..=20_040).enumerate() {
+        let listener = lab.victim.enter(|| TcpListener::bind((lab.victim4(), port))).unwrap();
+        let mut guest = lab.attacker.enter(|| TcpStream::connect((lab.victim4(), port))).unwrap();
+        let (mut host, _) = listener.accept().unwrap();
+        drop(listener);
+        guest.write_all(b"hello").unwrap();
+        host.read_exact(&mut [0; 5]).unwrap();
+        host.write_all(&[7; 100_000]).unwrap();
+        guest.read_exact(&mut [0; 100_000]).unwrap();
+        let (first, mut second) = if number % 2 == 0 { (guest, host) } else { (host, guest) };
+        drop(first);
+        assert_eq!(second.read(&mut [0; 1]).unwrap(), 0);
+    }
+    nothing_was_a_probe(&lab, &mut guard);
+}
+
+#[test]
+fn who_breaks_off_downloads_and_refuses_posts_blames_nobody() {
+    let Some(lab) = Lab::direct() else { return };
+    let mut guard = Guard::start(&lab.victim, &["--observe"]);
+    let server = lab.attacker.enter(|| TcpListener::bind((lab.attacker4(), 8000))).unwrap();
+    let service = lab.victim.enter(|| TcpListener::bind((lab.victim4(), 80))).unwrap();
+    for _ in 0..40 {
+        // Closed with data unread, both end by RST, and what is under way is answered by another.
+        let client = lab.victim.enter(|| TcpStream::connect((lab.attacker4(), 8000))).unwrap();
+        let (mut download, _) = server.accept().unwrap();
+        download.write_all(&[7; 50_000]).unwrap();
+        drop(client);
+        drop(download);
+        let mut post = lab.attacker.enter(|| TcpStream::connect((lab.victim4(), 80))).unwrap();
+        let (request, _) = service.accept().unwrap();
+        post.write_all(&[7; 50_000]).unwrap();
+        drop(request);
+        drop(post);
+    }
+    nothing_was_a_probe(&lab, &mut guard);
+}
+
+#[test]
+fn a_busy_service_is_left_out_of_the_filter_soon_and_its_neighbours_are_watched() {
     let Some(lab) = Lab::direct() else { return };
     if !testbed::has(&["nmap"]) {
         return;
     }
     let mut guard = Guard::start(&lab.victim, &["--observe"]);
-    for options in [&["-sA", "10.77.0.2"][..], &["-sW", "10.77.0.2"], &["-sA", "-6", "fd77::2"]] {
-        lab.attacker.run(&[&["nmap", "-n", "-Pn", "-p", "21-40"], options].concat());
+    echo(listen(&lab.victim, "10.77.0.2", 80..=80));
+    let mut stream = lab.attacker.enter(|| TcpStream::connect((lab.victim4(), 80))).unwrap();
+    for _ in 0..2000 {
+        stream.write_all(b"hello").unwrap();
+        stream.read_exact(&mut [0; 5]).unwrap();
     }
     nothing_was_a_probe(&lab, &mut guard);
+    let looked_at = guard.status()["packets"].as_u64().unwrap();
+    assert!(looked_at < 400, "{looked_at} of 2000 segments or more");
+    lab.attacker.run(&["nmap", "-n", "-Pn", "-sA", "-p", "70-90", "10.77.0.2"]);
+    let told = guard.wait_for(SOON, |event| event["event"] == "scan" && event["source"] == "10.77.0.1");
+    assert_eq!(told["kinds"], serde_json::json!(["ack"]));
 }
 
 #[test]

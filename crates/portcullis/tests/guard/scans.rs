@@ -21,16 +21,17 @@ const NMAP: Duration = Duration::from_secs(60);
 /// A way to scan, and what packets tell of it.
 struct Way {
     options: &'static [&'static str],
-    kind: &'static str,
+    /// One, or two with a space between.
+    kinds: &'static str,
     protocol: &'static str,
 }
 
-const fn way(options: &'static [&'static str], kind: &'static str, protocol: &'static str) -> Way {
-    Way { options, kind, protocol }
+const fn way(options: &'static [&'static str], kinds: &'static str, protocol: &'static str) -> Way {
+    Way { options, kinds, protocol }
 }
 
 /// Ways that both families have.
-const COMMON: [Way; 11] = [
+const COMMON: [Way; 14] = [
     way(&["-sS"], "syn", "tcp"),
     // On closed ports a connect scan is the same packets.
     way(&["-sT"], "syn", "tcp"),
@@ -40,13 +41,17 @@ const COMMON: [Way; 11] = [
     way(&["-sM"], "maimon", "tcp"),
     way(&["-sU"], "udp", "udp"),
     way(&["-sY"], "sctp", "sctp"),
+    way(&["-sZ"], "sctp", "sctp"),
+    way(&["-sA"], "ack", "tcp"),
+    way(&["-sW"], "ack", "tcp"),
     way(&["-sS", "--scanflags", "SYNFIN"], "flags", "tcp"),
     way(&["-sS", "--scanflags", "URG"], "flags", "tcp"),
     way(&["-sS", "--scanflags", "PSH"], "flags", "tcp"),
 ];
 
 /// Ways that only IPv4 has: nmap cuts neither IPv6 packets nor datagrams into fragments.
-const FRAGMENTS: [Way; 2] = [way(&["-sS", "-f"], "syn", "tcp"), way(&["-sS", "--mtu", "24"], "syn", "tcp")];
+const FRAGMENTS: [Way; 2] =
+    [way(&["-sS", "-f"], "syn fragments", "tcp"), way(&["-sS", "--mtu", "16"], "syn fragments", "tcp")];
 
 /// Each way starts from an address of its own, all at once; then each has to be told as what it is.
 ///
@@ -70,7 +75,7 @@ fn all_are_seen(lab: &Lab, ways: &[&Way], target: &str, source: impl Fn(usize) -
     for (address, way, _) in &scans {
         let told = scan_of(&mut guard, address, &PORTS);
         let what = format!("nmap {:?}: {told}", way.options);
-        assert_eq!(told["kinds"], json!([way.kind]), "{what}");
+        assert_eq!(told["kinds"], json!(way.kinds.split(' ').collect::<Vec<_>>()), "{what}");
         assert_eq!(told["protocol"], json!([way.protocol]), "{what}");
         assert_eq!(told["decision"], "observe", "{what}");
         assert_eq!((&told["shape"], &told["targets"]), (&json!("vertical"), &json!(1)), "{what}");
@@ -115,6 +120,55 @@ fn every_scan_of_a_neighbour_is_seen_as_what_it_is() {
     }
     let ways: Vec<&Way> = COMMON.iter().chain(&FRAGMENTS).collect();
     all_are_seen(&lab, &ways, "10.77.0.2", |number| format!("10.77.0.{}/24", 100 + number), 32);
+}
+
+#[test]
+fn a_scan_of_ip_protocols_is_seen_and_tunnels_are_not() {
+    let Some(lab) = Lab::direct() else { return };
+    if !testbed::has(&["nmap"]) {
+        return;
+    }
+    lab.victim.sysctl("net.ipv4.icmp_ratelimit", "0");
+    lab.add_attacker("10.77.0.101/24");
+    lab.add_attacker("10.77.0.102/24");
+    let mut guard = Guard::configured(&lab.victim, WINDOW, &["--observe"]);
+    let scan = |source: &str, protocols: &str| {
+        let words = format!("nmap -n -Pn -T4 -e eth0 -S {source} -sO -p {protocols} 10.77.0.2");
+        let mut nmap = lab.attacker.start(&words.split(' ').collect::<Vec<_>>());
+        assert!(nmap.wait(NMAP).success());
+    };
+    scan("10.77.0.101", "2,4,41,47,50,51,88,89,103,108,112,115");
+    scan("10.77.0.102", "150-170");
+    let told = guard.wait_for(SOON, |event| event["event"] == "scan" && event["ended"] == true);
+    assert_eq!((&told["source"], &told["kinds"]), (&json!("10.77.0.102"), &json!(["ip-protocol"])));
+    assert_eq!((&told["protocol"], &told["ports"]), (&json!(["ip"]), &json!([])), "{told}");
+    assert!(guard.told("scan").iter().all(|scan| scan["source"] == "10.77.0.102"));
+}
+
+#[test]
+fn a_sweep_of_pings_over_own_addresses_is_seen_and_two_pings_are_not() {
+    let Some(lab) = Lab::direct() else { return };
+    if !testbed::has(&["nmap"]) {
+        return;
+    }
+    for last in 10..20 {
+        lab.victim.ip(&format!("addr add 10.77.0.{last}/24 dev eth0\n"));
+    }
+    lab.add_attacker("10.77.0.101/24");
+    lab.add_attacker("10.77.0.102/24");
+    // PortSentry's rule has no opinion of pings by ports, by probes it has.
+    let mut guard = Guard::configured(&lab.victim, &format!("{WINDOW}count = \"probes\"\n"), &["--observe"]);
+    let sweep = |source: &str, targets: &str| {
+        let words = format!("nmap -n -sn -PE --disable-arp-ping --send-ip -T4 -e eth0 -S {source} {targets}");
+        let mut nmap = lab.attacker.start(&words.split(' ').collect::<Vec<_>>());
+        assert!(nmap.wait(NMAP).success());
+    };
+    sweep("10.77.0.101", "10.77.0.10-11");
+    sweep("10.77.0.102", "10.77.0.10-19");
+    let told = guard.wait_for(SOON, |event| event["event"] == "scan" && event["ended"] == true);
+    assert_eq!((&told["source"], &told["kinds"]), (&json!("10.77.0.102"), &json!(["icmp-sweep"])));
+    assert_eq!((&told["shape"], &told["targets"]), (&json!("horizontal"), &json!(10)), "{told}");
+    assert!(guard.told("scan").iter().all(|scan| scan["source"] == "10.77.0.102"));
 }
 
 #[test]
