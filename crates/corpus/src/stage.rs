@@ -150,7 +150,9 @@ impl Stack {
             Stack::Windows => (64_240, vec![2, 4, 5, 0xb4, 1, 3, 3, 8, 1, 1, 4, 2]),
             Stack::Apple => (65_535, with_stamp(&[2, 4, 5, 0xb4, 1, 3, 3, 6, 1, 1], &[4, 2, 0, 0])),
         };
-        build::tcp(source_port, port, TcpFlags::SYN)
+        // RFC 3168 §6.1.1: whoever can do ECN says so by two more flags; Apple's systems often do.
+        let congestion = if self != Stack::Windows && dice.percent(15) { 0xc0 } else { 0 };
+        build::tcp(source_port, port, TcpFlags::SYN | congestion)
             .sequence(dice.number() as u32)
             .window(window)
             .options(&options)

@@ -82,18 +82,20 @@ pub struct Finding {
     pub settled: Wall,
 }
 
-/// The scans that one capture holds: what `replay` tells of it, for who measures how well it is judged.
+/// The scans that captures hold, one stream in this order: what `replay` tells of them, for who measures how well they
+/// are judged.
 ///
 /// # Errors
-/// If it is no capture, or damaged; what came before is not told then.
-pub fn judge(
+/// If one is no capture, or damaged; what came before is not told then.
+pub fn judge<R: Read>(
     config: &Config,
     local: Option<&replay::Local>,
-    capture: impl Read,
+    captures: impl IntoIterator<Item = R>,
 ) -> Result<Vec<Finding>, CaptureError> {
     let mut replay = Replay::new(config, local);
-    let mut capture = CaptureReader::open(capture)?;
-    replay.read_frames(&mut capture)?;
+    for capture in captures {
+        replay.read_frames(&mut CaptureReader::open(capture)?)?;
+    }
     replay.end();
     let settled = std::mem::take(&mut replay.settled);
     let finding = |(_, scan): (Wall, Scan)| {

@@ -3,11 +3,13 @@
 pub(crate) mod background;
 mod calls;
 mod near;
+mod offices;
 mod peers;
 mod questions;
 mod routes;
 mod sessions;
 mod stale;
+mod transports;
 
 use crate::{Class, Family, stage::Stage, view::Seen};
 
@@ -23,7 +25,7 @@ const fn whole(name: &'static str, play: fn(&mut Stage)) -> Friend {
     Friend { name, play, odd: [None; 3] }
 }
 
-const FRIENDS: [Friend; 43] = [
+const FRIENDS: [Friend; 54] = [
     Friend {
         odd: [Some("web, inbound only"), Some("web, outbound only"), Some("web, from the middle on")],
         ..whole("web", sessions::web)
@@ -107,6 +109,10 @@ const FRIENDS: [Friend; 43] = [
         ..whole("mDNS, SSDP, LLMNR, NetBIOS", near::chatter)
     },
     whole("SSDP search and answers", near::search),
+    Friend {
+        odd: [Some("WS-Discovery, inbound only"), None, None],
+        ..whole("WS-Discovery", near::ws_discovery)
+    },
     whole("DHCP", near::dhcp),
     whole("things of the house", near::things),
     Friend {
@@ -141,6 +147,52 @@ const FRIENDS: [Friend; 43] = [
     whole("game of a former tenant", stale::former_tenant),
     whole("backscatter", stale::backscatter),
     whole("mail server that asks ident", stale::ident),
+    Friend {
+        odd: [Some("directory server, inbound only"), None, Some("directory server, from the middle on")],
+        ..whole("directory server", offices::directory)
+    },
+    whole("looking for a share", offices::share),
+    whole("former printer", offices::printer),
+    Friend {
+        odd: [Some("collectors, inbound only"), None, None],
+        ..whole("collectors that never answer", offices::collectors)
+    },
+    Friend {
+        odd: [
+            Some("crawler of our addresses, inbound only"),
+            None,
+            Some("crawler of our addresses, from the middle on"),
+        ],
+        ..whole("crawler of our addresses", offices::crawler)
+    },
+    Friend {
+        odd: [Some("tunnels and routing, inbound only"), None, None],
+        ..whole("tunnels and routing", transports::protocols)
+    },
+    Friend {
+        odd: [Some("SCTP, inbound only"), None, Some("SCTP, from the middle on")],
+        ..whole("SCTP", transports::sctp)
+    },
+    Friend {
+        odd: [
+            Some("answers in fragments, inbound only"),
+            None,
+            Some("answers in fragments, from the middle on"),
+        ],
+        ..whole("answers in fragments", transports::fragments)
+    },
+    Friend {
+        odd: [
+            Some("keep-alives, inbound only"),
+            Some("keep-alives, outbound only"),
+            Some("keep-alives, from the middle on"),
+        ],
+        ..whole("keep-alives", transports::keep_alives)
+    },
+    Friend {
+        odd: [Some("after our restart, inbound only"), None, None],
+        ..whole("after our restart", transports::rebooted)
+    },
 ];
 
 /// All families of friends.
@@ -162,6 +214,8 @@ pub(crate) fn families() -> Vec<Family> {
         Family { seen: Seen::MidStream, ..peers("BitTorrent, from the middle on", peers::bittorrent) },
         peers("STUN and calls between browsers", peers::stun),
         peers("overlay network", peers::overlay),
+        peers("cameras", offices::cameras),
+        peers("sessions that nobody remembers", transports::forgotten),
     ]);
     families
 }

@@ -65,6 +65,24 @@ pub(super) fn search(stage: &mut Stage) {
     }
 }
 
+/// WS-Discovery (a scanner, a share): the question to everybody, the answers alone, from port 3702.
+pub(super) fn ws_discovery(stage: &mut Stage) {
+    let own = stage.host.own();
+    let neighbours: Vec<_> = (0..stage.dice.count(2, 12)).map(|_| stage.neighbour()).collect();
+    for round in 0..stage.dice.count(2, 12) as u32 {
+        let at = stage.start + round * Duration::from_secs(30);
+        let port = stage.ephemeral();
+        for repetition in 0..3_u32 {
+            let at = at + repetition * Duration::from_millis(150);
+            stage.datagram(at, (own, port), (multicast([255, 250]), 3702), 600);
+            for neighbour in &neighbours {
+                let delay = stage.dice.micros(1_000, 4_000_000);
+                stage.datagram(at + delay, (*neighbour, 3702), (own, port), 900);
+            }
+        }
+    }
+}
+
 /// Leases asked for and given, by broadcast and alone.
 pub(super) fn dhcp(stage: &mut Stage) {
     let own = stage.host.own();

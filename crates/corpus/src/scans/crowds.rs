@@ -1,5 +1,6 @@
 //! Scans in many names: decoys beside the real one, and many sources that share the work.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use portcullis_core::wire::{TcpFlags, build};
@@ -53,6 +54,29 @@ fn distributed(stage: &mut Stage, sources: usize, each: usize) {
     let mut incident = Incident::of(names[0], "syn", "distributed");
     // Half of them: some may have met nothing but services.
     incident.enough = sources.div_ceil(2);
+    incident.sources = names;
+    stage.incidents.push(incident);
+}
+
+/// One scanner, whose system has a /64 to itself: another address of it for every probe.
+pub(super) fn addresses_of_one(stage: &mut Stage) {
+    let IpAddr::V6(first) = stage.stranger6() else { unreachable!("a stranger with IPv6") };
+    let count = stage.dice.count(12, 80);
+    let own = stage.host.own6();
+    let mut names = Vec::new();
+    let mut at = stage.start;
+    for port in ports(stage, count, &POPULAR) {
+        let low = u128::from(stage.dice.number());
+        let source = IpAddr::from(Ipv6Addr::from_bits(first.to_bits() >> 64 << 64 | low));
+        names.push(source);
+        let source_port = stage.ephemeral();
+        let probe = build::tcp(source_port, port, TcpFlags::SYN).sequence(stage.dice.number() as u32);
+        stage.arrive(at, build::ip(source, own, probe.options(&[2, 4, 5, 0xa0])).hop_limit(53).bytes());
+        at += stage.dice.micros(1_000, 900_000);
+    }
+    let mut incident = Incident::of(names[0], "syn", "vertical").or_shape("distributed");
+    // The verdict needs the first of them, and services some: a few of them named are enough.
+    incident.enough = 3;
     incident.sources = names;
     stage.incidents.push(incident);
 }

@@ -10,7 +10,7 @@ use portcullis_core::wire::{TcpFlags, build};
 
 use super::{POPULAR, POPULAR_UDP};
 use crate::Incident;
-use crate::host::Reply;
+use crate::host::{Firewall, Reply};
 use crate::stage::{Stack, Stage};
 use crate::talk::{End, Side, Talk};
 
@@ -393,6 +393,121 @@ pub(super) fn sneaky(stage: &mut Stage) {
     let kind = if technique == Technique::Syn { "syn" } else { "fin" };
     stage.incidents.push(Incident::of(nmap.source, kind, "vertical").or_shape("slow"));
     nmap.run(stage);
+}
+
+/// `-p 21-25,80`: the least that is asked for, at most two of them services.
+fn few(stage: &mut Stage, technique: Technique, pace: Pace) -> Nmap {
+    let count = stage.dice.count(5, 10);
+    let mut wanted = if technique == Technique::Udp { POPULAR_UDP.to_vec() } else { POPULAR.to_vec() };
+    stage.dice.shuffle(&mut wanted);
+    wanted.truncate(count);
+    // Of what was asked, five found nothing: else there is little to tell them from a guest.
+    if stage.host.tcp.len() > 2 {
+        stage.host.tcp.retain(|port| !wanted[2..].contains(port));
+        stage.host.udp.retain(|port| !wanted[2..].contains(port));
+    }
+    while wanted
+        .iter()
+        .filter(|port| !stage.host.tcp.contains(port) && !stage.host.udp.contains(port))
+        .count()
+        < 5
+    {
+        let port = stage.dice.port(1, 10_000);
+        if !wanted.contains(&port) {
+            wanted.push(port);
+        }
+    }
+    Nmap::new(stage, technique, pace, wanted)
+}
+
+pub(super) fn few_but_enough(stage: &mut Stage) {
+    let fin = Technique::Flags(TcpFlags::FIN);
+    let technique =
+        stage.dice.pick(&[Technique::Syn, Technique::Syn, Technique::Connect, fin, Technique::Udp]);
+    let nmap = few(stage, technique, Pace::Fast);
+    let kind = match technique {
+        Technique::Udp => "udp",
+        Technique::Flags(_) => "fin",
+        _ => "syn",
+    };
+    stage.incidents.push(Incident::of(nmap.source, kind, "vertical").besides(&["connect"]));
+    nmap.run(stage);
+}
+
+pub(super) fn few_and_sneaky(stage: &mut Stage) {
+    let nmap = few(stage, Technique::Syn, T1);
+    stage.incidents.push(Incident::of(nmap.source, "syn", "vertical").or_shape("slow"));
+    nmap.run(stage);
+}
+
+/// What has answered is asked what it is, by ordinary connections.
+pub(super) fn versions(stage: &mut Stage) {
+    let nmap = fast(stage, Technique::Syn);
+    let source = nmap.source;
+    let open: Vec<u16> = nmap.ports.iter().copied().filter(|port| stage.host.tcp.contains(port)).collect();
+    stage.incidents.push(Incident::of(source, "syn", "vertical").besides(&DISCOVERY).besides(&["connect"]));
+    let mut at = nmap.run(stage);
+    for port in open {
+        for question in [0, 18, 22] {
+            let mut talk = Talk::to_us(stage, at, source, port);
+            talk.open(stage).say(stage, Side::Client, question).say(stage, Side::Server, 60);
+            talk.close(stage, End::Fin(Side::Client));
+            at += stage.dice.micros(20_000, 2_000_000);
+        }
+    }
+}
+
+/// Behind the ports: probes of open and closed ones with odd flags, a datagram, two echoes (nmap's manual, "TCP/IP
+/// Fingerprinting Methods", T1 to T7, U1, IE).
+pub(super) fn system(stage: &mut Stage) {
+    let nmap = fast(stage, Technique::Syn);
+    let (source, target, from) = (nmap.source, nmap.target, nmap.source_port);
+    let incident = Incident::of(source, "syn", "vertical").besides(&DISCOVERY);
+    stage.incidents.push(incident.besides(&["null", "flags", "ack", "xmas", "udp"]));
+    let mut at = nmap.run(stage);
+    let open = stage.host.tcp.first().copied().unwrap_or(7);
+    let closed = stage.closed_of(&POPULAR, 1)[0];
+    let (syn, fin, psh, urg) = (TcpFlags::SYN, TcpFlags::FIN, TcpFlags::PSH, TcpFlags::URG);
+    let options = [3, 3, 10, 1, 2, 4, 1, 9, 8, 10, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 4, 2];
+    for (port, flags) in [
+        (open, syn),
+        (open, 0),
+        (open, syn | fin | urg | psh),
+        (open, TcpFlags::ACK),
+        (closed, syn),
+        (closed, TcpFlags::ACK),
+        (closed, fin | psh | urg),
+    ] {
+        let probe = build::tcp(from, port, flags).window(128).options(&options);
+        stage.arrive(at, build::ip(source, target, probe).hop_limit(50).unfragmented().bytes());
+        at += Duration::from_millis(25);
+    }
+    let probe = build::udp(from, 40_125, &[0x43; 300]);
+    stage.arrive(at, build::ip(source, target, probe).hop_limit(50).bytes());
+    for code in [9, 0] {
+        let echo = build::icmp_with(8, code, [1, 2, 1, 39], &[0; 120]);
+        stage.arrive(at, build::ip(source, target, echo).hop_limit(50).bytes());
+        at += Duration::from_millis(25);
+    }
+}
+
+pub(super) fn two(stage: &mut Stage) {
+    syn(stage);
+    let technique = stage.dice.pick(&[Technique::Syn, Technique::Connect]);
+    let nmap = fast(stage, technique);
+    stage.start += stage.dice.micros(0, 500_000);
+    stage
+        .incidents
+        .push(Incident::of(nmap.source, "syn", "vertical").besides(&DISCOVERY).besides(&["connect"]));
+    nmap.run(stage);
+}
+
+/// For a capture that shows nothing but its resets.
+pub(super) fn syn_to_a_bare_host(stage: &mut Stage) {
+    stage.host.firewall = Firewall::Bare;
+    let mut nmap = fast(stage, Technique::Syn);
+    nmap.has_discovery = false;
+    play(stage, nmap, "syn", "vertical");
 }
 
 pub(super) fn from_a_known_port(stage: &mut Stage) {

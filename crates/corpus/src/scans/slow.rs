@@ -9,6 +9,7 @@ use super::nmap::{Nmap, Pace, T0, Technique, ports};
 use super::{POPULAR, POPULAR_UDP};
 use crate::Incident;
 use crate::stage::{Stack, Stage};
+use crate::talk::{End, Side, Talk};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -36,10 +37,29 @@ pub(super) fn hourly_fin(stage: &mut Stage) {
 pub(super) fn minutely(stage: &mut Stage) {
     let pause = stage.dice.between(40, 120);
     play(stage, Technique::Syn, Pace::Every(Duration::from_secs(pause)), (8, 60), "syn");
+    // Where slow begins is a matter of taste.
+    stage.incidents[0].shapes.push("vertical");
 }
 
 pub(super) fn udp(stage: &mut Stage) {
     play(stage, Technique::Udp, Pace::Every(Duration::from_secs(600)), (10, 40), "udp");
+}
+
+/// Reads our pages all day, and tries a port now and then.
+pub(super) fn user(stage: &mut Stage) {
+    stage.host.has_three_services();
+    let count = stage.dice.count(10, 40);
+    let ports = ports(stage, count, &POPULAR);
+    let nmap = Nmap::new(stage, Technique::Syn, Pace::Every(Duration::from_secs(600)), ports);
+    let mut at = stage.start;
+    for _ in 0..2 * count {
+        let mut talk = Talk::to_us(stage, at, nmap.source, 443);
+        talk.open(stage).say(stage, Side::Client, 500).say(stage, Side::Server, 4_000);
+        talk.close(stage, End::Fin(Side::Client));
+        at += stage.dice.about(Duration::from_secs(280));
+    }
+    stage.incidents.push(Incident::of(nmap.source, "syn", "slow"));
+    nmap.run(stage);
 }
 
 /// One port, another of our addresses each hour.

@@ -149,3 +149,16 @@ pub(super) fn overlaps(stage: &mut Stage) {
     let incident = Incident::of(source, "fragments", "vertical").besides(&["syn", "flags"]);
     stage.incidents.push(incident);
 }
+
+/// Datagrams without content to ports of the whole range.
+pub(super) fn any_udp(stage: &mut Stage) {
+    let (source, own) = (stage.stranger(), stage.host.own());
+    let from = stage.ephemeral();
+    let mut at = stage.start;
+    for _ in 0..stage.dice.count(40, 250) {
+        let probe = build::udp(from, stage.dice.port(1, 65_535), &[]);
+        stage.arrive(at, build::ip(source, own, probe).hop_limit(49).bytes());
+        at += stage.dice.micros(300, 60_000);
+    }
+    stage.incidents.push(Incident::of(source, "udp", "vertical"));
+}

@@ -1,5 +1,6 @@
 //! Scans over many of our addresses.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use portcullis_core::wire::{TcpFlags, build};
@@ -92,4 +93,57 @@ pub(super) fn sweep(stage: &mut Stage) {
         at += stage.dice.micros(1_000, 400_000);
     }
     stage.incidents.push(Incident::of(source, "icmp-sweep", "horizontal"));
+}
+
+/// The same with IPv6.
+pub(super) fn sweep6(stage: &mut Stage) {
+    let count = stage.dice.count(6, 40);
+    let source = stage.stranger6();
+    let first = stage.host.v6[0].to_bits();
+    stage.host.v6.extend((1..count as u128).map(|step| Ipv6Addr::from_bits(first.wrapping_add(step))));
+    let mut at = stage.start;
+    for (index, target) in stage.host.v6.clone().into_iter().enumerate() {
+        if target.is_unicast_link_local() {
+            continue;
+        }
+        let echo = build::icmpv6_with(128, 0, [0x12, 0x34, 0, index as u8], &[0x61; 8]);
+        stage.arrive(at, build::ip(source, target, echo).hop_limit(51).bytes());
+        at += stage.dice.micros(1_000, 400_000);
+    }
+    stage.incidents.push(Incident::of(source, "icmp-sweep", "horizontal"));
+}
+
+/// As Mirai does it: telnet, one time in ten at 2323, the target's address as sequence number, any window.
+pub(super) fn worm(stage: &mut Stage) {
+    let count = stage.dice.count(16, 60);
+    stage.host.take_addresses(count);
+    let source = stage.stranger();
+    let mut targets = stage.host.v4.clone();
+    stage.dice.shuffle(&mut targets);
+    let mut at = stage.start;
+    for target in targets {
+        let port = if stage.dice.percent(10) { 2323 } else { 23 };
+        let (from, window) = (stage.dice.port(1_024, 65_535), stage.dice.port(100, 65_535));
+        let probe = build::tcp(from, port, TcpFlags::SYN).sequence(target.to_bits()).window(window);
+        let number = stage.dice.number() as u32 & 0xffff;
+        stage.arrive(at, build::ip(source, target, probe).hop_limit(47).identification(number).bytes());
+        at += stage.dice.micros(5_000, 2_000_000);
+    }
+    stage.incidents.push(Incident::of(source, "syn", "horizontal").or_shape("block"));
+}
+
+/// Telephone exchanges, amplifiers: a real question to one UDP port of each address.
+pub(super) fn udp(stage: &mut Stage) {
+    let count = stage.dice.count(14, 60);
+    stage.host.take_addresses(count);
+    let source = stage.stranger();
+    let (port, length) = stage.dice.pick(&[(5060, 410), (11_211, 15), (161, 43), (1900, 94), (389, 52)]);
+    let from = stage.dice.port(5_000, 61_000);
+    let mut at = stage.start;
+    for target in stage.host.v4.clone() {
+        let question = build::udp(from, port, &vec![0x4f; length]);
+        stage.arrive(at, build::ip(source, target, question).hop_limit(51).bytes());
+        at += stage.dice.micros(500, 400_000);
+    }
+    stage.incidents.push(Incident::of(source, "udp", "horizontal"));
 }

@@ -1,4 +1,4 @@
-//! One scenario of the corpus, replayed as `portcullis replay` would: through its reader of captures and the engine,
+//! Scenarios of the corpus, replayed as `portcullis replay` would: through its reader of captures and the engine,
 //! with the built-in configuration. Shared by the test beside and the example `accuracy`.
 
 use corpus::Scenario;
@@ -8,10 +8,10 @@ use portcullis::cli::replay::Local;
 use portcullis::config::Config;
 use portcullis::replay;
 
-/// Whom the built-in configuration accuses.
-pub fn accusations(scenario: &Scenario, local: &Local) -> Vec<Accusation> {
-    let file = pcap::file(scenario);
-    let findings = replay::judge(&Config::default(), Some(local), file.as_slice())
+/// Whom the built-in configuration accuses after these captures, one stream in this order.
+pub fn accusations(scenarios: &[Scenario], local: &Local) -> Vec<Accusation> {
+    let files: Vec<Vec<u8>> = scenarios.iter().map(pcap::file).collect();
+    let findings = replay::judge(&Config::default(), Some(local), files.iter().map(Vec::as_slice))
         .expect("the corpus writes whole captures");
     let accusation = |finding: replay::Finding| Accusation {
         source: finding.scan.source,
@@ -26,7 +26,11 @@ pub fn accusations(scenario: &Scenario, local: &Local) -> Vec<Accusation> {
 pub fn add(report: &mut Report, scenario: &Scenario) {
     let views = [(Judge::Ours, Local::Addresses(scenario.local.clone())), (Judge::OursAny, Local::Any)];
     for (judge, local) in views {
-        report.add(scenario, judge, &Outcome::of(scenario, &accusations(scenario, &local)));
+        report.add(
+            scenario,
+            judge,
+            &Outcome::of(scenario, &accusations(std::slice::from_ref(scenario), &local)),
+        );
     }
     report.add(scenario, Judge::PortSentry, &Outcome::of_sources(scenario, &rules::portsentry(scenario)));
     report.add(scenario, Judge::Scanlogd, &Outcome::of_sources(scenario, &rules::scanlogd(scenario)));
