@@ -10,6 +10,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::process::Pid;
+
 use crate::daemon::peers;
 
 /// Where logind keeps a file for each session (`systemd-logind`, `logind-session.c`: `KEY=VALUE` lines).
@@ -25,7 +28,7 @@ const TITLE: usize = 256;
 pub fn remote_ends() -> BTreeSet<IpAddr> {
     let mut ends = of_logind(Path::new(LOGIND));
     if let Ok(utmp) = fs::read(UTMP) {
-        ends.extend(of_utmp(&utmp, |process| Path::new(&format!("/proc/{process}")).exists()));
+        ends.extend(of_utmp(&utmp, lives));
     }
     ends.extend(of_sshd());
     ends.into_iter().map(|address| address.to_canonical()).collect()
@@ -45,6 +48,13 @@ fn remote_end(text: &str) -> Option<IpAddr> {
     let is_users = value("CLASS").is_none_or(|class| class.starts_with("user"));
     let host = value("REMOTE_HOST").filter(|_| is_standing && is_users && value("REMOTE") == Some("1"))?;
     host.split('%').next()?.parse().ok()
+}
+
+/// Whether there is such a process, also where that of others is hidden from us (`ProtectProc=` of the unit).
+fn lives(process: i32) -> bool {
+    let process = Pid::from_raw(process.max(0));
+    let answer = process.map(rustix::process::test_kill_process);
+    answer.is_some_and(|answer| answer != Err(Errno::SRCH))
 }
 
 /// `struct utmp` of glibc (`bits/utmp.h`): how long it is, and where the address stands. Where a program of 64 bits keeps
@@ -171,6 +181,12 @@ mod tests {
             of_utmp(&file.concat(), |process| process == 1),
             addresses(&["203.0.113.9", "2001:db8::9"])
         );
+    }
+
+    #[test]
+    fn a_process_of_somebody_else_lives_too() {
+        assert!(lives(1), "init is seldom ours");
+        assert!(!lives(0) && !lives(-1) && !lives(i32::MAX));
     }
 
     #[test]
