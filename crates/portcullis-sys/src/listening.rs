@@ -104,11 +104,30 @@ impl UdpPort {
         Ok(UdpPort { inode: inode(&socket)?, socket: UdpSocket::from(socket) })
     }
 
+    /// Takes datagrams on a port that is shared with nobody: what comes here is for us alone, and no program that is
+    /// started later takes its place.
+    ///
+    /// # Errors
+    /// As [`UdpPort::open`].
+    pub fn open_alone(port: u16) -> io::Result<UdpPort> {
+        let socket = bound(libc::SOCK_DGRAM, port, &[])?;
+        Ok(UdpPort { inode: inode(&socket)?, socket: UdpSocket::from(socket) })
+    }
+
     /// The next datagram, of which nothing is read, without waiting.
     ///
     /// # Errors
     /// As recvmsg(2): `WouldBlock` if there is none.
     pub fn receive(&self) -> io::Result<Datagram> {
+        self.receive_into(&mut []).map(|(datagram, _)| datagram)
+    }
+
+    /// The next datagram without waiting, and how many bytes it has; the first of them are in `buffer`, as many as have
+    /// room there.
+    ///
+    /// # Errors
+    /// As [`UdpPort::receive`].
+    pub fn receive_into(&self, buffer: &mut [u8]) -> io::Result<(Datagram, usize)> {
         let mut from = MaybeUninit::<libc::sockaddr_storage>::zeroed();
         let mut control = Control::default();
         // SAFETY: all-zero is a valid msghdr: null pointers and lengths of zero.
@@ -117,16 +136,19 @@ impl UdpPort {
         message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = control.0.len() as _;
+        let mut data = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        message.msg_iov = &raw mut data;
+        message.msg_iovlen = 1;
         let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        // SAFETY: name and control point to buffers of the stated lengths that live on; there is no data buffer.
-        if unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, flags) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        // SAFETY: name, data and control point to buffers of the stated lengths that live on; nothing is written into
+        // a data buffer of length 0.
+        let received = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, flags) };
+        let Ok(length) = usize::try_from(received) else { return Err(io::Error::last_os_error()) };
         // SAFETY: zeroed above, and the kernel has written a whole address of the family that it names.
         let from = unsafe { from.assume_init() };
         let from = address_of(&from).ok_or(io::ErrorKind::InvalidData)?;
         let (to, interface) = arrival(&message).map_or((None, 0), |(to, at)| (Some(to), at));
-        Ok(Datagram { from, to, interface })
+        Ok((Datagram { from, to, interface }, length))
     }
 
     /// Answers a datagram from the address it was sent to, without waiting; one that was sent to nobody in

@@ -132,18 +132,24 @@ impl Doors {
 }
 
 impl Engine {
-    /// One datagram that a socket of ours has taken from `source`, where packets can't be seen: for doors of the kind
-    /// `spa`. The socket is a service; nobody is a prober for having sent to it.
+    /// One datagram that a socket of ours has taken from `source` at `interface` (0 if unknown), where packets can't be
+    /// seen: for doors of the kind `spa`. The socket is a service; nobody is a prober for having sent to it.
     pub fn datagram(
         &mut self,
         now: Now,
         source: IpAddr,
         target: Endpoint,
+        interface: u32,
         payload: &[u8],
         host: &mut dyn Host,
     ) {
-        let is_local = self.policy.is_local(target.address);
-        self.doors.hear_datagram(now, source.to_canonical(), target, is_local, payload);
+        let source = source.to_canonical();
+        // As with packets on the wire: neither forged, nor for many.
+        if self.policy.is_misplaced(source, interface) {
+            return;
+        }
+        let is_local = self.policy.is_local(target.address) && !self.policy.is_for_many(target.address);
+        self.doors.hear_datagram(now, source, target, is_local, payload);
         self.settle_doors(now, host);
     }
 

@@ -101,6 +101,19 @@ pub enum Why {
     Refused(i32),
 }
 
+impl Why {
+    /// Why the kernel refused to open it.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Why {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Why::InUse,
+            io::ErrorKind::PermissionDenied => Why::NotPermitted,
+            _ if is_want(error) => Why::TooMany,
+            _ => Why::Refused(error.raw_os_error().unwrap_or_default()),
+        }
+    }
+}
+
 impl fmt::Display for Unopened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{} (", self.port, self.protocol.name())?;
@@ -459,7 +472,7 @@ enum Accepted {
     Nothing,
 }
 
-fn unspecified(family_of: IpAddr) -> IpAddr {
+pub(super) fn unspecified(family_of: IpAddr) -> IpAddr {
     match family_of.to_canonical() {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -1,6 +1,7 @@
-//! Where packets come from: the ring on the wire ([`portcullis_sys::ring`]), plain sockets ([`listen`]), or a capture
-//! file ([`pcap`]).
+//! Where packets come from: the ring on the wire ([`portcullis_sys::ring`]), plain sockets ([`listen`], and [`datagrams`]
+//! for doors), or a capture file ([`pcap`]).
 
+pub mod datagrams;
 pub mod listen;
 pub mod pcap;
 
@@ -12,8 +13,11 @@ use portcullis_sys::clock;
 use portcullis_sys::filter::{FilterSpec, Program};
 use portcullis_sys::ring::{Ring, RingError, RingOptions};
 
+use portcullis_core::net::PortSet;
+
 use crate::config::doors::DoorKind;
 use crate::config::{Config, EngineChoice};
+use datagrams::Datagrams;
 use listen::{Listener, Listening};
 
 /// How the running program sees: by one of these, or by both where PortSentry's modes open the ports of one transport
@@ -23,6 +27,8 @@ pub struct Eyes {
     pub ring: Option<Box<Ring>>,
     /// Finished connections and datagrams only.
     pub listener: Option<Box<Listener>>,
+    /// The packets of doors of the kind `spa`, where they can't be seen on the wire.
+    pub datagrams: Option<Datagrams>,
 }
 
 /// Why there is nothing to see with.
@@ -74,7 +80,8 @@ fn ring_options(config: &Config) -> RingOptions {
 }
 
 impl Eyes {
-    /// Opens what the configuration asks for: the ring unless it says `listen`, and the ports of `listening`.
+    /// Opens what the configuration asks for: the ring unless it says `listen`, and the ports of `listening`. Without the
+    /// ring the UDP ports of doors, `single_packets`, are opened too.
     ///
     /// # Errors
     /// See [`EyesError`].
@@ -82,6 +89,7 @@ impl Eyes {
         config: &Config,
         filter: &FilterSpec,
         listening: Option<&Listening>,
+        single_packets: &PortSet,
     ) -> Result<Eyes, EyesError> {
         let ring = match config.watch.engine {
             EngineChoice::Listen => None,
@@ -93,8 +101,12 @@ impl Eyes {
                 }
             }
         };
-        let listener = listening.map(|listening| Listener::open(listening, clock::now().mono).map(Box::new));
-        Ok(Eyes { ring, listener: listener.transpose().map_err(EyesError::Listen)? })
+        let now = clock::now().mono;
+        let datagrams = ring.is_none().then(|| Datagrams::open(single_packets, now));
+        let has_doors = datagrams.as_ref().is_some_and(|own| own.opened().count() > 0);
+        let listening = listening.filter(|own| own.tcp.count() + own.udp.count() > 0 || !has_doors);
+        let listener = listening.map(|listening| Listener::open(listening, now).map(Box::new));
+        Ok(Eyes { ring, listener: listener.transpose().map_err(EyesError::Listen)?, datagrams })
     }
 
     /// `ring`, `listen` or `ring+listen`.
@@ -102,40 +114,53 @@ impl Eyes {
     pub fn name(&self) -> &'static str {
         match (&self.ring, &self.listener) {
             (Some(_), Some(_)) => "ring+listen",
-            (None, Some(_)) => "listen",
-            (_, None) => "ring",
+            (None, _) => "listen",
+            (Some(_), None) => "ring",
         }
     }
 
     /// What the operator should know of these eyes, one sentence each.
     #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
-        self.listener.as_ref().map(|own| own.remarks()).unwrap_or_default()
+    pub fn remarks(&mut self) -> Vec<String> {
+        let mut remarks = self.listener.as_ref().map(|own| own.remarks()).unwrap_or_default();
+        let of_doors = self.datagrams.as_mut().map(Datagrams::take_notices).unwrap_or_default();
+        remarks.extend(of_doors.iter().map(ToString::to_string));
+        remarks
     }
 
     /// What to wait on.
     #[must_use]
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let of_listener = self.listener.iter().flat_map(|own| own.descriptors());
-        self.ring.iter().map(|own| own.as_fd()).chain(of_listener).collect()
+        let of_doors = self.datagrams.iter().flat_map(Datagrams::descriptors);
+        self.ring.iter().map(|own| own.as_fd()).chain(of_listener).chain(of_doors).collect()
     }
 
     /// When [`Eyes::tick`] has something to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.listener.as_ref().map(|own| own.next_timeout())
+        let of_doors = self.datagrams.as_ref().and_then(Datagrams::next_timeout);
+        self.listener.as_ref().map(|own| own.next_timeout()).into_iter().chain(of_doors).min()
     }
 
     /// What time brings; what has changed with it, one sentence each.
     pub fn tick(&mut self, now: Mono) -> Vec<String> {
-        let Some(listener) = &mut self.listener else { return Vec::new() };
-        listener.tick(now);
-        listener.take_notices().iter().map(ToString::to_string).collect()
+        let mut notices = Vec::new();
+        if let Some(listener) = &mut self.listener {
+            listener.tick(now);
+            notices.extend(listener.take_notices().iter().map(ToString::to_string));
+        }
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.tick(now);
+            notices.extend(datagrams.take_notices().iter().map(ToString::to_string));
+        }
+        notices
     }
 
     /// Packets that passed the filter (and contacts of opened ports), and those dropped for want of room.
     pub fn statistics(&mut self) -> (u64, u64) {
-        let accepted = self.listener.as_ref().map_or(0, |own| own.counts().accepted);
+        let accepted = self.listener.as_ref().map_or(0, |own| own.counts().accepted)
+            + self.datagrams.as_ref().map_or(0, Datagrams::taken);
         // A ring whose counters cannot be read has counted nothing new.
         let of_ring = self.ring.as_mut().and_then(|own| own.statistics().ok());
         of_ring.map_or((accepted, 0), |own| (own.received + accepted, own.dropped))

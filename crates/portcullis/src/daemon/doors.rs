@@ -237,6 +237,8 @@ pub struct Listened {
     pub all_tcp: PortSet,
     /// Every datagram to these UDP ports.
     pub all_udp: PortSet,
+    /// Those of them that single packets are sent to.
+    pub single: PortSet,
 }
 
 impl Listened {
@@ -260,7 +262,9 @@ impl Listened {
                 self.datagrams = with(&self.datagrams, &own.shape.ports(Protocol::Udp));
             }
             Lock::Spa(own) => {
-                self.all_udp = with(&self.all_udp, &PortSet::from_ranges([(own.port, own.port)]));
+                let port = PortSet::from_ranges([(own.port, own.port)]);
+                self.all_udp = with(&self.all_udp, &port);
+                self.single = with(&self.single, &port);
             }
         }
     }

@@ -10,7 +10,7 @@ use portcullis_core::door::{self, DoorId, Spending};
 use portcullis_core::engine::{Counters, Engine, Settings};
 use portcullis_core::event::{Action, Ban, BanState, Fate, Fault, Mode, Record, What};
 use portcullis_core::ledger::{Change, Held};
-use portcullis_core::net::Prefix;
+use portcullis_core::net::{Endpoint, Prefix, Protocol};
 use portcullis_core::policy::Surroundings;
 use portcullis_core::time::{Mono, Now, Wall};
 use portcullis_core::wire::Refusals;
@@ -339,6 +339,13 @@ impl Guard {
                 reply(fate)
             });
         }
+        if let Some(datagrams) = &mut eyes.datagrams {
+            seen += datagrams.drain(BATCH, |taken| {
+                let target = Endpoint { protocol: Protocol::Udp, address: taken.to, port: taken.port };
+                engine.datagram(now, taken.source, target, taken.interface, taken.payload, host);
+                perform(engine, hands, out, complaints, now);
+            });
+        }
         seen
     }
 
@@ -458,6 +465,9 @@ impl Guard {
                 let are_shut = self.shut(&doors);
                 if are_shut.is_ok() {
                     self.complaints.doors = None;
+                    if let Some(datagrams) = &mut self.eyes.datagrams {
+                        datagrams.set(&doors.listened.single, now.mono);
+                    }
                     if let (Some(errands), Some(responses)) = (&mut self.hands.errands, responses) {
                         errands.responses = *responses;
                     }

@@ -52,10 +52,10 @@ use crate::config::portsentry::Dialect;
 use crate::control::access::Access;
 use crate::control::server::{BindError, Limits, Server};
 use crate::exit::Exit;
-use crate::record::Start;
 use crate::record::Told;
 use crate::record::store::doors::StoredDoors;
 use crate::record::store::{Store, StoreError, Stored};
+use crate::record::{SinglePackets, Start};
 use crate::respond::doors::DoorErrand;
 use crate::respond::hands::Hands;
 use crate::respond::nftables::{Kernel, NotShut, bans_of};
@@ -196,18 +196,19 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         }
     }
     let seeing =
-        Eyes::open(&plan.config, &look.filter, plan.listening().as_ref()).map_err(|error| NotStarted {
-            exit: match error {
-                EyesError::NotPermitted => Exit::NotPermitted,
-                _ => Exit::Failed,
-            },
-            why: causes::said(&error),
-        });
+        Eyes::open(&plan.config, &look.filter, plan.listening().as_ref(), &plan.doors.listened.single)
+            .map_err(|error| NotStarted {
+                exit: match error {
+                    EyesError::NotPermitted => Exit::NotPermitted,
+                    _ => Exit::Failed,
+                },
+                why: causes::said(&error),
+            });
     // As knockd nothing is done in the kernel, and the right to do so is not needed.
     let kernel = plan.knockd.is_none().then(|| packet_filter(&plan.names.table));
     let (access, complaints) = Access::of(&plan.config.control);
     let no_socket = |error| NotStarted::failed("the control socket could not be opened", error);
-    let (eyes, server) = match (seeing, Server::bind(&plan.config.control.socket, &access)) {
+    let (mut eyes, server) = match (seeing, Server::bind(&plan.config.control.socket, &access)) {
         (Ok(eyes), server) => (eyes, server.map_err(no_socket)?),
         // Whose ports are taken by the same program does not look for whoever else has them.
         (Err(_), Err(error @ BindError::InUse(_))) => return Err(no_socket(error)),
@@ -324,6 +325,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
     }
     let hands = Hands { kernel, errands: errands_of_guard, doors };
     let engine_name = eyes.name();
+    let single_packets = single_packets(&plan, &eyes);
     let (reports_to, reports) = mpsc::channel(REPORTS);
     let our_port = hands.kernel.as_ref().map(Kernel::port);
     let (mut guard, orders) = Guard::new(eyes, look.filter.clone(), engine, host, hands, reports_to)
@@ -359,6 +361,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         configuration: plan.configuration(),
         bans,
         shut: doors::shut(plan.doors.kernel.doors().iter()),
+        single_packets,
     };
     let slow = Slow {
         started,
@@ -488,6 +491,14 @@ fn shut_doors(kernel: Option<&mut Kernel>, plan: &mut Plan) -> Result<Option<Str
         |why| NotStarted { exit: Exit::Failed, why: format!("the doors could not be shut: {why}") };
     are_shut.map_err(not_started)?;
     Ok(if were_shut { None } else { doors::standing_sessions(plan.doors.kernel.doors().iter()) })
+}
+
+/// How the packets of doors of the kind `spa` come to us.
+fn single_packets(plan: &Plan, eyes: &Eyes) -> Option<SinglePackets> {
+    let ports = &plan.doors.listened.single;
+    let is_open = eyes.datagrams.is_some();
+    (ports.count() > 0)
+        .then(|| SinglePackets { by: if is_open { "socket" } else { "wire" }, ports: format!("udp/{ports}") })
 }
 
 /// Brings back openings of an earlier run, and has the doorkeeper pay what is owed for those that are over.

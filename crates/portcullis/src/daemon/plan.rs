@@ -16,6 +16,7 @@ use crate::capture::listen::Listening;
 use crate::cli::knockd::KnockdArguments;
 use crate::cli::portsentry::PortsentryArguments;
 use crate::cli::run::RunArguments;
+use crate::config::doors::{DoorConfig, DoorKind};
 use crate::config::{Config, EngineChoice, Fault, Faults, Trigger, load_for_run, standard_files};
 use crate::record::store::FILE_NAME;
 
@@ -121,7 +122,7 @@ impl Plan {
         let store = config.record.state.join(FILE_NAME);
         let names = Names { table: super::TABLE.to_owned(), store };
         let observes = arguments.mode() == Some(Mode::Observe);
-        let doors = DoorPlan::of(&config, observes).map_err(|why| {
+        let mut doors = DoorPlan::of(&config, observes).map_err(|why| {
             let place = files.first().cloned().unwrap_or_default();
             Faults(
                 why.into_iter()
@@ -129,6 +130,7 @@ impl Plan {
                     .collect(),
             )
         })?;
+        doors.remarks.extend(unheard(&config));
         Ok(Plan { config, files, mode_of_run: arguments.mode(), names, doors, persona: None, knockd: None })
     }
 
@@ -161,7 +163,9 @@ impl Plan {
     pub fn listening(&self) -> Option<Listening> {
         let watch = &self.config.watch;
         let Some(persona) = &self.persona else {
-            return (watch.engine == EngineChoice::Listen).then(|| Listening::usual(&watch.tcp, &watch.udp));
+            // A door's port is the door's, whoever else would watch it.
+            let udp = watch.udp.without(&self.doors.listened.single);
+            return (watch.engine == EngineChoice::Listen).then(|| Listening::usual(&watch.tcp, &udp));
         };
         let opened = |protocol, ports: &PortSet| {
             if persona.opens(protocol) { ports.clone() } else { PortSet::default() }
@@ -186,6 +190,23 @@ impl Plan {
     pub fn configuration(&self) -> Option<String> {
         self.files.first().map(|file| file.display().to_string())
     }
+}
+
+/// Doors that nobody can open by knocking, since their packets can't be seen.
+fn unheard(config: &Config) -> Option<String> {
+    let is_seen = |door: &&DoorConfig| matches!(door.kind, DoorKind::Spa(_));
+    let unheard: Vec<&str> =
+        config.doors.iter().filter(|door| !is_seen(door)).map(|door| door.name.as_str()).collect();
+    (config.watch.engine == EngineChoice::Listen && !unheard.is_empty()).then(|| {
+        format!(
+            "with --engine listen no knock is heard but single packets: {} only by hand (portcullis open); give the \
+             right to capture, or make them of kind spa",
+            match unheard.as_slice() {
+                [door] => format!("door {door} opens"),
+                doors => format!("doors {} open", doors.join(", ")),
+            }
+        )
+    })
 }
 
 /// What a configuration means to the engine.

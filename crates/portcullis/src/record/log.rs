@@ -18,7 +18,7 @@ use portcullis_core::scan::Contact;
 use portcullis_core::time::{Mono, Wall};
 
 use super::json::{self, Line, ban_id, scan_id};
-use super::{LogEvent, Start, Summary, Told, words};
+use super::{LogEvent, SinglePackets, Start, Summary, Told, words};
 use crate::control::term::Term;
 use crate::escape::Escaped;
 
@@ -431,6 +431,12 @@ fn begin(start: &Start) -> String {
     if !start.shut.is_empty() {
         let _ =
             write!(line, "; doors shut {} to all who have not knocked", Escaped(&start.shut.join(" and ")));
+    }
+    if let Some(SinglePackets { by, ports }) = &start.single_packets {
+        let _ = match *by {
+            "socket" => write!(line, "; {ports} is open for single packets"),
+            _ => write!(line, "; single packets to {ports} are seen on the wire, where no port is open"),
+        };
     }
     line += match start.mode.as_str() {
         "observe" if !start.shut.is_empty() => {

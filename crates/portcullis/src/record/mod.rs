@@ -93,6 +93,18 @@ pub struct Start {
     /// What doors shut to strangers, whatever the mode: `tcp/22`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shut: Vec<String>,
+    /// How the packets of doors of the kind `spa` come in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub single_packets: Option<SinglePackets>,
+}
+
+/// How single packets come in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SinglePackets {
+    /// `wire`: seen there, and no port is open. `socket`: the ports are open.
+    pub by: &'static str,
+    /// The ports that they are sent to: `udp/62201`.
+    pub ports: String,
 }
 
 /// Numbers that sum up a capture or a while.

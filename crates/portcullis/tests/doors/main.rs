@@ -19,4 +19,5 @@ mod replays;
 mod scans;
 mod sessions;
 mod shutting;
+mod single_packets;
 mod why;

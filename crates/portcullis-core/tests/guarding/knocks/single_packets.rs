@@ -10,6 +10,8 @@ use portcullis_core::door::{SpaLock, spa};
 use portcullis_core::net::PortSet;
 
 use super::*;
+use portcullis_core::net::Endpoint;
+use portcullis_core::policy::Connected;
 
 fn keys() -> Keys {
     let hmac = HmacKey::new(b"another key of many bytes").unwrap();
@@ -122,4 +124,48 @@ fn junk_to_the_port_is_a_probe_with_a_trace() {
     let mut story = story();
     story.packet(GUEST, build::udp(4000, spa::PORT, &[b'x'; 180]));
     assert_eq!((story.engine.counters().probes, story.engine.traces().len()), (1, 1));
+}
+
+#[test]
+fn a_datagram_from_a_socket_is_judged_as_one_from_the_wire() {
+    let mut story = story();
+    let sealed = |story: &Story, number| {
+        let message = Message {
+            random: Random::from_bytes([number; 8]),
+            user: "ann".to_owned(),
+            time: story.now.wall.0.as_secs(),
+            version: VERSION.to_owned(),
+            guest: Guest::Source,
+            request: Request::Access(ports_from_text("tcp/22").unwrap()),
+            timeout: None,
+            server_authentication: None,
+        };
+        seal(&message, Digest::Sha256, &keys(), [number; 8]).unwrap()
+    };
+    let mut surroundings = crate::story::surroundings();
+    surroundings.connected.push(Connected { network: "198.51.100.0/24".parse().unwrap(), interface: 7 });
+    story.engine.surround(story.now, surroundings);
+    for (number, source, to, port, interface, is_open) in [
+        (1, "198.51.100.7", HERE, spa::PORT, 8, false),
+        (2, "198.51.100.7", "198.51.100.255", spa::PORT, 7, false),
+        (3, "198.51.100.7", "203.0.113.1", spa::PORT, 7, false),
+        (4, "198.51.100.7", HERE, 7, 7, false),
+        (5, "::ffff:198.51.100.7", HERE, spa::PORT, 7, true),
+    ] {
+        let target = Endpoint { protocol: Protocol::Udp, address: address(to), port };
+        let payload = sealed(&story, number);
+        story.engine.datagram(
+            story.now,
+            address(source),
+            target,
+            interface,
+            payload.as_bytes(),
+            &mut story.services,
+        );
+        story.told();
+        assert_eq!(story.is_open("198.51.100.7"), is_open, "{source} to {to} port {port} at {interface}");
+        story.engine.datagram(story.now, address(source), target, interface, b"junk", &mut story.services);
+        story.told();
+    }
+    assert_eq!(story.engine.counters().probes, 0, "who sends to a socket of ours is no prober");
 }

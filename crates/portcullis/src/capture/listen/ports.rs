@@ -170,7 +170,7 @@ impl Ports {
                 Protocol::Tcp => open_tcp(port, watch).map(|open| drop(self.tcp.insert(port, open))),
                 _ => open_udp(port, watch).map(|open| drop(self.udp.insert(port, open))),
             };
-            opened.map_err(|error| (why(&error), error))
+            opened.map_err(|error| (Why::of(&error), error))
         };
         match opened {
             Ok(()) => {
@@ -195,13 +195,4 @@ fn open_udp(port: u16, watch: &WatchList) -> io::Result<UdpPort> {
     let open = UdpPort::open(port)?;
     watch.add(open.as_fd(), UDP | u64::from(port))?;
     Ok(open)
-}
-
-fn why(error: &io::Error) -> Why {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => Why::InUse,
-        io::ErrorKind::PermissionDenied => Why::NotPermitted,
-        _ if descriptors::is_want(error) => Why::TooMany,
-        _ => Why::Refused(error.raw_os_error().unwrap_or_default()),
-    }
 }

@@ -301,7 +301,10 @@ pub const GROUPS: &[Group] = &[
             },
             Key {
                 name: "udp_port",
-                about: &["Where the packet is sent to. The port need not be open: it is seen on the wire."],
+                about: &[
+                    "Where the packet is sent to. The port need not be open: it is seen on the wire. (With --engine listen",
+                    "it is open.)",
+                ],
                 default: "62201",
                 form: Form::Whole {
                     low: 1,

@@ -137,6 +137,7 @@ fn a_line_says_what_who_evidence_consequence_and_how_to_undo_it() {
                 configuration: None,
                 bans: 2,
                 shut: Vec::new(),
+                single_packets: None,
             })),
             "portcullis 0.1.0 watches eth0, e\\u{7}1 (ring), built-in defaults, 2 bans hold on; \
              observing: nothing is blocked; to block: portcullis enforce",
@@ -150,10 +151,23 @@ fn a_line_says_what_who_evidence_consequence_and_how_to_undo_it() {
                 configuration: Some("/etc/portcullis/portcullis.toml".into()),
                 bans: 0,
                 shut: vec!["tcp/22,8443".into(), "udp/1194".into()],
+                single_packets: Some(SinglePackets { by: "wire", ports: "udp/62201".into() }),
             })),
             "portcullis 0.1.0 watches eth0 (ring), configuration /etc/portcullis/portcullis.toml; doors shut \
-             tcp/22,8443 and udp/1194 to all who have not knocked; observing: no scanner is blocked; to block: \
-             portcullis enforce",
+             tcp/22,8443 and udp/1194 to all who have not knocked; single packets to udp/62201 are seen on the wire, \
+             where no port is open; observing: no scanner is blocked; to block: portcullis enforce",
+        ),
+        (
+            told(Told::Start(Start {
+                version: "0.1.0".into(),
+                mode: "enforce".into(),
+                engine: "listen".into(),
+                interfaces: vec!["eth0".into()],
+                single_packets: Some(SinglePackets { by: "socket", ports: "udp/62201".into() }),
+                ..Start::default()
+            })),
+            "portcullis 0.1.0 watches eth0 (listen), built-in defaults; udp/62201 is open for single packets; \
+             enforcing: scanners are blocked; to stop: portcullis observe",
         ),
         (
             told(Told::Summary(Summary {
