@@ -4,12 +4,14 @@
 //! The state is each source's own: whatever others send fails nobody's knock (with knockd 0.8 it did). An attempt ends
 //! when its time is over, not with the next packet. How packets are matched is told at [`super::Style`].
 
+mod whole;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempts::{AT_ONCE, Attempt, Goal, Identity, Knocker, Mark, bit};
+use super::attempts::{self, AT_ONCE, Attempt, Goal, Identity, Knocker, Mark, bit};
 use super::guessing::Guessing;
 use super::touched::{Port, Touched};
 use super::turns::{Good, Turn, Turns};
@@ -307,6 +309,8 @@ impl Hearing {
                     Some(bit) if attempt.which & bit == 0 => {
                         attempt.which |= bit;
                         attempt.right += 1;
+                        let door = self.turns.iter().find(|own| own.name == turn.door).map(|own| own.id);
+                        mark = mark.or(door.map(|door| Mark { door, step: attempt.right }));
                         right.push(attempt);
                     }
                     _ => rest.push(attempt),
@@ -323,6 +327,10 @@ impl Hearing {
                 Goal::Way(way) => (way.sequence.window(), 0),
                 Goal::Turn(turn) => (turn.window, bit(&turn.steps, port).unwrap_or_default()),
             };
+            // A sequence of another time is worth nothing now, and may be the right one later: so its ports are not told.
+            if let (Goal::Turn(_), Some(door)) = (&goal, self.door(&goal)) {
+                mark.get_or_insert(Mark { door, step: 1 });
+            }
             right.push(Attempt {
                 goal,
                 first: now.mono,
@@ -410,126 +418,6 @@ impl Hearing {
         goals
     }
 
-    /// Steps that stand: the packet is held by their attempts, and whatever is whole comes out. Whether it is excused.
-    fn advance(
-        &mut self,
-        now: Now,
-        doors: &[Door],
-        knock: &Knock,
-        knocker: &mut Knocker,
-        identity: Identity,
-        standing: Vec<Attempt>,
-    ) -> bool {
-        let source = knock.source;
-        let mut number = None;
-        let mut is_excused = false;
-        let mut whole = Vec::new();
-        for mut attempt in standing {
-            let (step, of) = (attempt.right, attempt.goal.length());
-            let Some(door) = self.door(&attempt.goal) else { continue };
-            // A sequence that can't open now excuses nothing; it is followed only to say why.
-            let is_good = self.is_guest(doors, source, &attempt.goal)
-                && match &attempt.goal {
-                    Goal::Way(_) => true,
-                    Goal::Turn(turn) => !matches!(self.good(now, turn), Good::Refused(_)),
-                };
-            if is_good {
-                let number = *number
-                    .get_or_insert_with(|| knocker.keep(now, knock.contact, Mark { door, step }, identity));
-                attempt.held.push(number);
-                is_excused = true;
-                self.outcomes.push_back(Outcome::Step { door, source, step, of });
-            }
-            if step == of { whole.push((door, attempt)) } else { knocker.attempts.push(attempt) }
-        }
-        for (door, attempt) in whole {
-            if self.is_guest(doors, source, &attempt.goal) {
-                self.succeed(now, source, door, knocker, &attempt);
-            } else {
-                self.refuse(door, source, &attempt);
-            }
-        }
-        is_excused
-    }
-
-    /// An attempt is whole, and its source no guest.
-    fn refuse(&mut self, door: DoorId, source: IpAddr, attempt: &Attempt) {
-        let of = attempt.goal.length();
-        if let Goal::Turn(turn) = &attempt.goal
-            && let Some(turns) = self.turns.iter_mut().find(|turns| turns.id == door)
-        {
-            // Whoever listened in shall not come with it from a guest's address.
-            turns.spend(turn);
-        }
-        let (why, user) = (Why::NotAGuest, attempt.goal.user().cloned());
-        self.outcomes.push_back(Outcome::Failed { door, source, step: of, of, why, user, clock: None });
-    }
-
-    /// An attempt is whole.
-    fn succeed(&mut self, now: Now, source: IpAddr, door: DoorId, knocker: &mut Knocker, attempt: &Attempt) {
-        let of = attempt.goal.length();
-        let (leads, user, clock) = match &attempt.goal {
-            Goal::Way(way) => (way.leads, None, None),
-            Goal::Turn(turn) => {
-                let good = self.good(now, turn);
-                let Some(turns) = self.turns.iter_mut().find(|turns| turns.id == door) else { return };
-                let user = Some(turn.user.clone());
-                let clock = Some(turns.clock_difference(now.wall, turn));
-                match good {
-                    Good::Refused(why) => {
-                        self.outcomes.push_back(Outcome::Failed {
-                            door,
-                            source,
-                            step: of,
-                            of,
-                            why,
-                            user,
-                            clock,
-                        });
-                        return;
-                    }
-                    Good::In(wait) => {
-                        turns.spend(turn);
-                        let early = Early {
-                            at: now.mono + wait,
-                            door: turn.door.clone(),
-                            source,
-                            turn: turn.clone(),
-                        };
-                        self.early.push(early);
-                        knocker.forgive(&attempt.held);
-                        self.touched.excuse(source, |port| turn.steps.contains(&port));
-                        return;
-                    }
-                    Good::Now => turns.spend(turn),
-                }
-                (Leads::Open, user, clock)
-            }
-        };
-        knocker.forgive(&attempt.held);
-        match &attempt.goal {
-            Goal::Way(way) => {
-                self.touched.excuse(source, |port| way.has(port));
-                if way.refuses_scans() && way.leads != Leads::Close {
-                    // One is enough: what he touches tells the same of all.
-                    knocker.attempts.retain(|own| {
-                        !own.is_done || !matches!(&own.goal, Goal::Way(own) if Arc::ptr_eq(own, way))
-                    });
-                    knocker.attempts.push(Attempt {
-                        goal: attempt.goal.clone(),
-                        ends: now.mono + WATCHED,
-                        is_done: true,
-                        held: Vec::new(),
-                        ..*attempt
-                    });
-                }
-            }
-            Goal::Turn(turn) => self.touched.excuse(source, |port| turn.steps.contains(&port)),
-        }
-        self.guessing.forget(source);
-        self.outcomes.push_back(Outcome::Right { door, source, of, leads, user, clock });
-    }
-
     /// These attempts have failed: packets that no other attempt holds count after all.
     fn fail(
         &mut self,
@@ -580,6 +468,11 @@ impl Hearing {
         if let Some(patience) = patience {
             self.guessing.add(now.mono, source, patience);
         }
+        self.count_after_all(source, unheld);
+    }
+
+    /// Packets that no attempt holds any more are what they look like.
+    fn count_after_all(&mut self, source: IpAddr, unheld: Vec<attempts::Packet>) {
         for packet in unheld {
             // He did touch it.
             let target = packet.identity.target;

@@ -1,6 +1,7 @@
 //! The rotating sequences of now and of the time steps around it: which are listened for, and which have been used.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ pub(crate) struct Turns {
     current: Option<u64>,
     all: Vec<Arc<Turn>>,
     by_port: BTreeMap<Port, Vec<Arc<Turn>>>,
-    /// Used already, none before `lowest`.
-    used: BTreeSet<(User, u64)>,
+    /// Used already, and by whom; none before `lowest`.
+    used: BTreeMap<(User, u64), IpAddr>,
     /// Time steps before this one are over for good, even if the clock is set back.
     lowest: u64,
 }
@@ -59,7 +60,7 @@ impl Turns {
             current: None,
             all: Vec::new(),
             by_port: BTreeMap::new(),
-            used: BTreeSet::new(),
+            used: BTreeMap::new(),
             lowest: 0,
         }
     }
@@ -70,7 +71,7 @@ impl Turns {
         if before.lock.shape.period() == self.lock.shape.period() {
             self.used.clone_from(&before.used);
             self.lowest = before.lowest;
-        } else if let Some((_, step)) = before.used.iter().max_by_key(|(_, step)| *step) {
+        } else if let Some((_, step)) = before.used.keys().max_by_key(|(_, step)| *step) {
             let over = step.saturating_add(1).saturating_mul(before.lock.shape.period());
             self.lowest = over.div_ceil(self.lock.shape.period());
         }
@@ -94,7 +95,7 @@ impl Turns {
         let begins = Wall(Duration::from_secs(turn.time_step.saturating_mul(period)));
         if turn.time_step.abs_diff(current) > u64::from(self.lock.drift) {
             Good::Refused(Why::Clock)
-        } else if self.used.contains(&(turn.user.clone(), turn.time_step)) {
+        } else if self.used.contains_key(&(turn.user.clone(), turn.time_step)) {
             Good::Refused(Why::Replayed)
         } else if begins < floor {
             Good::Refused(Why::BeforeStart)
@@ -107,9 +108,19 @@ impl Turns {
         }
     }
 
-    /// It is used up.
-    pub(crate) fn spend(&mut self, turn: &Turn) {
-        self.used.insert((turn.user.clone(), turn.time_step));
+    /// It is used up, by `source`.
+    pub(crate) fn spend(&mut self, turn: &Turn, source: IpAddr) {
+        self.used.insert((turn.user.clone(), turn.time_step), source);
+    }
+
+    /// Whether a whole sequence that is refused is the knock of a friend all the same, as far as can be told: made before
+    /// the start, or sent twice by who has used it. (Whoever sends it as him can as well send anything else as him.)
+    pub(crate) fn is_forgiven(&self, why: Why, turn: &Turn, source: IpAddr) -> bool {
+        match why {
+            Why::BeforeStart => true,
+            Why::Replayed => self.used.get(&(turn.user.clone(), turn.time_step)) == Some(&source),
+            _ => false,
+        }
     }
 
     /// Sender's clock minus ours, as far as time steps tell it, in seconds.
@@ -129,7 +140,7 @@ impl Turns {
         self.current = Some(current);
         let drift = u64::from(self.lock.drift);
         self.lowest = self.lowest.max(current.saturating_sub(drift));
-        self.used.retain(|(_, step)| *step >= self.lowest);
+        self.used.retain(|(_, step), _| *step >= self.lowest);
         let reach = if self.lock.keys.len() <= FEW { drift.max(TOLD) } else { drift };
         let steps = current.saturating_sub(reach)..=current.saturating_add(reach);
         self.all.retain(|turn| steps.contains(&turn.time_step));

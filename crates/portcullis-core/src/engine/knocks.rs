@@ -8,6 +8,7 @@ use super::doors::{Doors, Pending, Request};
 use super::{Ending, Engine, Freshness, Host, Presence, classify};
 use crate::door::hearing::{Heard, Knock, Outcome};
 use crate::door::spa::access::Granted;
+use crate::door::spa::refusal::Refusal;
 use crate::door::spa::{Accepted, Denied};
 use crate::door::ways::Leads;
 use crate::door::{By, DoorId, Event, Lock, Mark, Mode as DoorMode, Spending, Trace, User, Why};
@@ -74,10 +75,13 @@ impl Doors {
             _ => return Heard::default(),
         };
         let target = Endpoint { protocol, address, port };
-        if let Transport::Udp { payload, .. } = packet.transport
-            && self.hear_datagram(now, packet.source, target, is_local, payload)
-        {
-            return Heard { is_excused: true, mark: None };
+        let mut mark = None;
+        if let Transport::Udp { payload, .. } = packet.transport {
+            let heard = self.hear_datagram(now, packet.source, target, is_local, payload);
+            if heard.is_excused {
+                return heard;
+            }
+            mark = heard.mark;
         }
         let knock = Knock { source: packet.source, source_port, target, flags, sequence, is_local, contact };
         let template = Contact {
@@ -99,10 +103,12 @@ impl Doors {
             let contact = Contact { target: Endpoint { protocol, address, port }, kind, ..template };
             host.presence(&contact, Freshness::Recent) == Presence::Service
         };
-        self.hearing.hear(now, &self.settings.doors, &knock, &mut is_service)
+        let heard = self.hearing.hear(now, &self.settings.doors, &knock, &mut is_service);
+        Heard { mark: heard.mark.or(mark), ..heard }
     }
 
-    /// Hears one datagram by the locks that are opened by one; whether it is excused.
+    /// Hears one datagram by the locks that are opened by one. Behind a right HMAC it is the knock of who has the key, even
+    /// if it opens nothing (a clock is wrong, or it was made before the start); but what was seen before may be anybody's.
     pub(super) fn hear_datagram(
         &mut self,
         now: Now,
@@ -110,8 +116,8 @@ impl Doors {
         target: Endpoint,
         is_local: bool,
         payload: &[u8],
-    ) -> bool {
-        let mut is_excused = false;
+    ) -> Heard {
+        let mut heard = Heard::default();
         for (id, spa) in &mut self.spas {
             let Some(door) = self.settings.doors.get(usize::from(id.0)) else { continue };
             let Lock::Spa(lock) = &door.lock else { continue };
@@ -121,13 +127,19 @@ impl Doors {
             }
             match spa.receive(now.wall, source, payload) {
                 Ok(accepted) => {
-                    is_excused = true;
+                    heard.is_excused = true;
                     self.spa_outcomes.push(SpaOutcome::Accepted(*id, source, accepted));
                 }
-                Err(denied) => self.spa_outcomes.push(SpaOutcome::Denied(*id, source, denied)),
+                Err(denied) => {
+                    if denied.user.is_some() {
+                        heard.is_excused |= denied.refusal != Refusal::Replayed;
+                        heard.mark = Some(Mark { door: *id, step: 1 });
+                    }
+                    self.spa_outcomes.push(SpaOutcome::Denied(*id, source, denied));
+                }
             }
         }
-        is_excused
+        heard
     }
 }
 

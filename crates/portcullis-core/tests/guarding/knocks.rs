@@ -1,20 +1,17 @@
 //! Stories of those who knock, of scanners who come by, and of those who listen in.
 
+mod rotating;
 mod single_packets;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portcullis_core::door::rotating::{HostId, Shape, derive};
-use portcullis_core::door::{
-    Door, DoorId, Key, Lock, Mode as DoorMode, OneTime, Patience, Rotating, User, Why,
-};
+use portcullis_core::door::{Door, DoorId, Lock, Mode as DoorMode, OneTime, Patience, Why};
 use portcullis_core::net::Protocol;
-use portcullis_core::time::Wall;
 use portcullis_core::wire::build::{self, Payload};
 use portcullis_core::wire::{Checksums, Frame, Link, TcpFlags};
-use zeroize::Zeroizing;
 
+use self::rotating::{rotating, send, steps};
 use crate::doors::{GUEST, SSH, address, ssh, syns, with};
 use crate::seconds;
 use crate::story::{HERE, Story};
@@ -363,157 +360,6 @@ fn who_lost_a_sequence_goes_on_to_the_next_and_the_lost_one_is_worth_nothing() {
     assert!(!story.is_open("198.51.100.8"), "recorded and held back, it comes too late");
     story.knock("198.51.100.9", &[7200, 8200]);
     assert!(story.is_open("198.51.100.9"));
-}
-
-fn key(byte: u8) -> Key {
-    Key::new(Zeroizing::new(vec![byte; 32])).unwrap()
-}
-
-const HOST: HostId = HostId([7; 16]);
-
-fn rotating() -> Door {
-    let keys = vec![(User("ann".into()), key(1)), (User("bob".into()), key(2))];
-    let lock = Rotating { keys, host: HOST, shape: Shape::default(), drift: 1, window: seconds(20) };
-    Door { lock: Lock::Rotating(lock), ..ssh() }
-}
-
-/// The steps for the time step that is so many away from now.
-fn steps(story: &Story, key_byte: u8, away: i64) -> Vec<(Protocol, u16)> {
-    let now = Shape::default().time_step(story.now.wall);
-    let step = now.checked_add_signed(away).unwrap();
-    derive(&key(key_byte), &"ssh".parse().unwrap(), HOST, &Shape::default(), step)
-}
-
-fn send(story: &mut Story, source: &str, steps: &[(Protocol, u16)]) {
-    for step in steps {
-        story.step(source, *step);
-        story.pass(millis(5));
-    }
-}
-
-#[test]
-fn a_rotating_knock_opens_once_in_any_order_and_with_repeated_packets() {
-    for source in [GUEST, "2001:db8:7::7"] {
-        let mut story = Story::with(with(vec![rotating()]));
-        let mut knock = steps(&story, 2, 0);
-        knock.swap(0, 3);
-        knock.insert(2, knock[1]);
-        send(&mut story, source, &knock);
-        assert!(story.is_open(source));
-        assert_eq!(story.engine.openings(story.now)[0].user, Some(User("bob".into())));
-        for thief in [source, "198.51.100.9"] {
-            story.engine.close(story.now, SSH, None);
-            send(&mut story, thief, &knock);
-            assert!(story.open.is_empty(), "recorded and sent again by {thief}");
-        }
-        assert!(story.engine.traces().iter().any(|trace| trace.why == Why::Replayed));
-    }
-}
-
-#[test]
-fn a_rotating_knock_is_good_for_its_time_only_and_the_trace_tells_the_clock() {
-    for (away, opens) in [(-2, false), (-1, true), (0, true), (2, false), (-9, false)] {
-        let mut story = Story::with(with(vec![rotating()]));
-        let knock = steps(&story, 1, away);
-        send(&mut story, GUEST, &knock);
-        assert_eq!(story.is_open(GUEST), opens, "{away}");
-        if !opens {
-            let trace = story.engine.traces().remove(0);
-            assert_eq!((trace.why, trace.clock_difference), (Why::Clock, Some(away * 30)), "{away}");
-            assert!(story.engine.counters().probes > 0);
-        }
-    }
-}
-
-#[test]
-fn a_guest_whose_clock_is_ahead_waits_until_ours_is_there() {
-    let mut story = Story::with(with(vec![rotating()]));
-    let knock = steps(&story, 1, 1);
-    send(&mut story, GUEST, &knock);
-    assert!(story.open.is_empty());
-    story.pass(seconds(30));
-    assert!(story.is_open(GUEST));
-    assert_eq!(story.engine.counters().probes, 0);
-}
-
-#[test]
-fn after_a_start_nothing_opens_that_may_have_been_used_before() {
-    let mut story = Story::with(with(vec![rotating()]));
-    story.pass(seconds(10));
-    let used = steps(&story, 1, 0);
-    send(&mut story, GUEST, &used);
-    assert!(story.is_open(GUEST));
-    let stopped = story.now;
-    for set_back in [0, 20, 3600] {
-        let mut again = Story::with(with(vec![rotating()]));
-        again.now = stopped.later(seconds(1));
-        again.now.wall = Wall(again.now.wall.0 - seconds(set_back));
-        again.engine.refuse_before(stopped.wall + seconds(5));
-        send(&mut again, "198.51.100.9", &used);
-        assert!(again.open.is_empty(), "replayed after a crash, with the clock set back by {set_back} s");
-        again.now = stopped.later(seconds(60));
-        let fresh = steps(&again, 1, 0);
-        send(&mut again, GUEST, &fresh);
-        assert!(again.is_open(GUEST));
-    }
-}
-
-#[test]
-fn a_clock_set_back_brings_no_old_knock_to_life() {
-    let mut story = Story::with(with(vec![rotating()]));
-    let recorded = steps(&story, 1, 0);
-    send(&mut story, GUEST, &recorded);
-    story.pass(seconds(600));
-    let other = steps(&story, 2, 0);
-    send(&mut story, "198.51.100.9", &other);
-    story.engine.close(story.now, SSH, None);
-    story.told();
-    story.now.wall = Wall(story.now.wall.0 - seconds(600));
-    send(&mut story, "198.51.100.10", &recorded);
-    assert!(story.open.is_empty());
-}
-
-#[test]
-fn a_knock_made_for_another_host_or_door_or_with_another_key_opens_nothing() {
-    let mut story = Story::with(with(vec![rotating()]));
-    let step = Shape::default().time_step(story.now.wall);
-    let name = |text: &str| text.parse().unwrap();
-    for (number, knock) in [
-        derive(&key(1), &name("ssh"), HostId([8; 16]), &Shape::default(), step),
-        derive(&key(1), &name("web"), HOST, &Shape::default(), step),
-        derive(&key(3), &name("ssh"), HOST, &Shape::default(), step),
-    ]
-    .iter()
-    .enumerate()
-    {
-        send(&mut story, &format!("198.51.100.{}", 20 + number), knock);
-        assert!(story.open.is_empty());
-    }
-}
-
-#[test]
-fn forged_packets_in_the_middle_do_not_disturb_a_rotating_knock() {
-    let mut story = Story::with(with(vec![rotating()]));
-    let knock = steps(&story, 1, 0);
-    send(&mut story, GUEST, &knock[..3]);
-    story.knock(GUEST, &[7000, 30_000, 22, 9]);
-    story.syn(GUEST, knock[1].1);
-    send(&mut story, GUEST, &knock[3..]);
-    assert!(story.is_open(GUEST));
-}
-
-#[test]
-fn no_scan_opens_a_rotating_door() {
-    let mut story = Story::with(with(vec![rotating()]));
-    for order in [(1..=65_535).collect(), mixed((1..=65_535).collect(), 5)] {
-        let ports: Vec<u16> = order;
-        for port in ports {
-            story.now = story.now.later(Duration::from_micros(20));
-            story.syn("198.51.100.66", port);
-        }
-        assert!(story.open.is_empty());
-        story.pass(seconds(90_000));
-    }
 }
 
 #[test]

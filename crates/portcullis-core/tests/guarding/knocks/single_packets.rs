@@ -97,6 +97,20 @@ fn after_a_start_what_is_older_is_refused() {
     story.packet(GUEST, knock);
     assert!(story.open.is_empty());
     assert_eq!(story.last_why(), Why::Spa(Refusal::BeforeFloor));
+    assert_eq!(story.engine.counters().probes, 0, "it proves who sent it, and is no probe");
+}
+
+#[test]
+fn who_repeats_a_packet_is_a_prober_whose_record_names_the_door_and_no_port() {
+    let mut story = story();
+    let knock = packet(&story, 0, 1, Guest::Source, "tcp/22");
+    story.packet(GUEST, knock.clone());
+    story.packet("198.51.100.9", knock);
+    assert_eq!(story.engine.counters().probes, 1);
+    let mut told = story.scan("198.51.100.9", 1..=5);
+    told.extend(story.pass(seconds(120)));
+    let scan = told.iter().find(|line| line.starts_with("scan 198.51.100.9")).unwrap();
+    assert!(scan.contains("door ssh step 1") && !scan.contains("62201"), "{scan}");
 }
 
 #[test]
