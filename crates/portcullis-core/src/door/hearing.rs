@@ -26,6 +26,9 @@ use crate::wire::TcpFlags;
 /// Sources that knock at once; about 40 MiB if all these places are taken by a flood.
 pub const SOURCES: usize = 131_072;
 
+/// How often it is looked whether the mark on the disk has come. Until then such a knock waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// For so long after a sequence has opened a door its source is watched: a scan that begins with the steps in their order
 /// is known for one only by what it touches next.
 const WATCHED: Duration = Duration::from_secs(10);
@@ -86,7 +89,8 @@ pub(crate) enum Outcome {
     Probe { contact: Contact, at: Now, mark: Mark },
 }
 
-/// A right rotating sequence whose time step has not begun by our clock.
+/// A right rotating sequence that waits: its time step has not begun by our clock, or the mark on the disk has not reached
+/// it, since the clock has just been set forward: then a start after a crash would not refuse it.
 struct Early {
     at: Mono,
     door: Name,
@@ -106,6 +110,8 @@ pub(crate) struct Hearing {
     touched: Touched,
     guessing: Guessing,
     floor: Wall,
+    /// How far the mark on the disk reaches, if anybody keeps one.
+    covered: Option<Wall>,
     outcomes: VecDeque<Outcome>,
 }
 
@@ -121,6 +127,7 @@ impl Hearing {
             touched: Touched::new(secret),
             guessing: Guessing::new(secret),
             floor: Wall::default(),
+            covered: None,
             outcomes: VecDeque::new(),
         };
         hearing.reconfigure(settings, &[]);
@@ -146,6 +153,11 @@ impl Hearing {
     /// Whatever carries a time before `floor` is refused. It never sinks.
     pub(crate) fn refuse_before(&mut self, floor: Wall) {
         self.floor = self.floor.max(floor);
+    }
+
+    /// The mark on the disk is `mark` by now: a start would refuse whatever carries a time before it.
+    pub(crate) fn cover(&mut self, mark: Wall) {
+        self.covered = Some(mark);
     }
 
     pub(crate) fn floor(&self) -> Wall {
@@ -186,17 +198,20 @@ impl Hearing {
             self.put(now, source, knocker, doors);
         }
         let due: Vec<Early> = self.early.extract_if(.., |early| early.at <= now.mono).collect();
-        for Early { door, source, turn, .. } in due {
-            let Some(turns) = self.turns.iter().find(|turns| turns.name == door) else { continue };
-            let clock = Some(turns.clock_difference(now.wall, &turn));
-            let (of, user) = (turn.steps.len() as u8, Some(turn.user.clone()));
-            self.outcomes.push_back(Outcome::Right {
-                door: turns.id,
-                source,
-                of,
-                leads: Leads::Open,
-                user,
-                clock,
+        for early in due {
+            let Some(turns) = self.turns.iter().find(|turns| turns.name == early.door) else { continue };
+            let (door, turn) = (turns.id, &early.turn);
+            let is_covered = self.is_covered(turns, turn);
+            if !is_covered && !turns.is_over(now.wall, turn) {
+                self.early.push(Early { at: now.mono + LOOK_AGAIN, ..early });
+                continue;
+            }
+            let clock = Some(turns.clock_difference(now.wall, turn));
+            let (source, of, user) = (early.source, turn.steps.len() as u8, Some(turn.user.clone()));
+            self.outcomes.push_back(if is_covered {
+                Outcome::Right { door, source, of, leads: Leads::Open, user, clock }
+            } else {
+                Outcome::Failed { door, source, step: of, of, why: Why::NotSpent, user, clock }
             });
         }
     }
@@ -519,6 +534,11 @@ impl Hearing {
                 self.touched.looks_like_a_scan(source, attempt.first, is_own, is_service)
             }
         }
+    }
+
+    /// Whether a start after a crash would refuse it by its time.
+    fn is_covered(&self, turns: &Turns, turn: &Turn) -> bool {
+        self.covered.is_none_or(|mark| turns.begins(turn) < mark)
     }
 
     fn good(&self, now: Now, turn: &Turn) -> Good {

@@ -90,9 +90,8 @@ impl Turns {
 
     /// What a sequence would be good for now.
     pub(crate) fn judge(&self, now: Wall, floor: Wall, turn: &Turn) -> Good {
-        let period = self.lock.shape.period();
         let current = self.lock.shape.time_step(now);
-        let begins = Wall(Duration::from_secs(turn.time_step.saturating_mul(period)));
+        let begins = self.begins(turn);
         if turn.time_step.abs_diff(current) > u64::from(self.lock.drift) {
             Good::Refused(Why::Clock)
         } else if self.used.contains_key(&(turn.user.clone(), turn.time_step)) {
@@ -106,6 +105,16 @@ impl Turns {
         } else {
             Good::Now
         }
+    }
+
+    /// When its time step begins.
+    pub(crate) fn begins(&self, turn: &Turn) -> Wall {
+        Wall(Duration::from_secs(turn.time_step.saturating_mul(self.lock.shape.period())))
+    }
+
+    /// Whether its time is over, so that it need not be waited for any longer.
+    pub(crate) fn is_over(&self, now: Wall, turn: &Turn) -> bool {
+        turn.time_step + u64::from(self.lock.drift) < self.lock.shape.time_step(now)
     }
 
     /// It is used up, by `source`.

@@ -100,6 +100,7 @@ impl Doors {
 
     pub(super) fn cover(&mut self, mark: Wall) {
         self.covered = mark;
+        self.hearing.cover(mark);
         for (_, spa) in &mut self.spas {
             spa.covered_until(mark);
         }

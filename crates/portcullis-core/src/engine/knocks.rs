@@ -173,7 +173,8 @@ impl Engine {
     }
 
     /// The mark on the disk is `mark` by now: the next run will refuse whatever carries a time before it. A single packet
-    /// that carries a later one opens only after it is on the disk itself ([`Spending::Packet`]).
+    /// that carries a later one opens only after it is on the disk itself ([`Spending::Packet`]), a rotating sequence when
+    /// the mark has come so far.
     pub fn covered_until(&mut self, mark: Wall) {
         self.doors.cover(mark);
     }

@@ -385,6 +385,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         errands,
         undoing: Vec::new(),
         keeper,
+        marked: portcullis_core::time::Wall::default(),
         trail: Trail::new(stored.doors.events),
         ready,
     };

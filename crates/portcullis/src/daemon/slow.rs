@@ -12,6 +12,7 @@ use std::time::Duration;
 use portcullis_core::event::Mode;
 use portcullis_core::ledger::Change;
 
+use portcullis_core::time::Wall;
 use portcullis_sys::clock;
 use portcullis_sys::filter::SNAP_LENGTH;
 use portcullis_sys::nftables::{self, DoorRules, Monitor, Nftables};
@@ -113,6 +114,8 @@ pub struct Slow {
     pub undoing: Vec<Undoing>,
     /// Commands and files of doors.
     pub keeper: Doorkeeper,
+    /// The mark that was last given to the store: what carries a time before it, the next start refuses.
+    pub marked: Wall,
     /// What happened at doors.
     pub trail: Trail,
     /// To be told when everything is watched.

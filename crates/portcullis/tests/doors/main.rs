@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod commands;
+mod crashes;
 mod crowds;
 mod examples;
 #[path = "../guard/harness.rs"]

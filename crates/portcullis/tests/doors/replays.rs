@@ -1,22 +1,23 @@
 //! What somebody who listens on the wire can do with what he heard: nothing, where a door is one-time or rotating.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use testbed::{Lab, Running, Signal, wait_until};
+use testbed::{Lab, Offloads, Running, Signal, wait_until};
 
 use crate::harness::{Guard, PROGRAM, Place, SOON, portcullis};
 use crate::knocks::{SERVICE, guests, knock, let_in, reload, serve};
 use crate::shutting::{gets_in, lab};
 
-const GUEST: &str = "10.77.0.1";
+pub const GUEST: &str = "10.77.0.1";
 
-const OTHER: &str = "10.77.0.9";
+pub const OTHER: &str = "10.77.0.9";
 
 /// Shows that what was sent before has been heard.
-const BELL: &str = "[door.bell]\nkind = \"sequence\"\nsequence = \"61001:udp, 61002:udp, 61003:udp\"\n\
+pub const BELL: &str = "[door.bell]\nkind = \"sequence\"\nsequence = \"61001:udp, 61002:udp, 61003:udp\"\n\
                     mode = \"observe\"\nopens = \"tcp/2223\"\n";
 
 /// Sends the frames of a capture again, byte for byte.
@@ -33,14 +34,15 @@ while at < len(data):
     time.sleep(0.002)
 ";
 
-struct Listener {
+/// Whoever listens on the wire.
+pub struct Listener {
     tcpdump: Running,
     file: PathBuf,
 }
 
 impl Listener {
     /// Begins to write down what the guest sends, but for his session.
-    fn start(lab: &Lab, file: PathBuf) -> Self {
+    pub fn start(lab: &Lab, file: PathBuf) -> Self {
         let mut command = lab.attacker.command("tcpdump");
         command.args(["-n", "-U", "--immediate-mode", "-s", "2048", "-i", "eth0", "-w"]).arg(&file);
         let filter = format!("src host {GUEST} and (tcp or udp) and not port {SERVICE}");
@@ -50,7 +52,7 @@ impl Listener {
     }
 
     /// Ends when so many packets were heard.
-    fn finish(mut self, packets: usize) -> Heard {
+    pub fn finish(mut self, packets: usize) -> Heard {
         wait_until(SOON, "the knock to be written down", || {
             (frames(&self.file).len() >= packets).then_some(())
         });
@@ -59,11 +61,12 @@ impl Listener {
         let heard = frames(&self.file);
         assert_eq!(heard.len(), packets, "{heard:?}");
         // Ethernet, an IPv4 header without options, and the port behind the sender's.
-        let step = |frame: &Vec<u8>| {
+        let hit = |frame: &Vec<u8>| {
             let port = u16::from_be_bytes([frame[36], frame[37]]);
-            if frame[23] == 17 { format!("{port}:udp") } else { port.to_string() }
+            let length = usize::from(u16::from_be_bytes([frame[38], frame[39]]));
+            (port, (frame[23] == 17).then(|| frame[42..34 + length].to_vec()))
         };
-        Heard { steps: heard.iter().map(step).collect::<Vec<_>>().join(" "), file: self.file }
+        Heard { hits: heard.iter().map(hit).collect(), file: self.file }
     }
 }
 
@@ -82,28 +85,47 @@ fn frames(file: &Path) -> Vec<Vec<u8>> {
 }
 
 /// A knock that was heard.
-struct Heard {
+pub struct Heard {
     file: PathBuf,
-    steps: String,
+    /// Each packet's port, and what was in it if it was a datagram.
+    hits: Vec<(u16, Option<Vec<u8>>)>,
 }
 
 impl Heard {
     /// Knocks with it again, byte for byte and from another address, and waits until the guard has heard that.
     #[track_caller]
-    fn replay(&self, lab: &Lab, guard: &mut Guard) {
+    pub fn replay(&self, lab: &Lab, guard: &mut Guard) {
         lab.attacker.run(&["python3", "-c", RESEND, self.file.to_str().unwrap()]);
-        knock(&lab.attacker, OTHER, lab.victim4(), &self.steps);
+        for (port, payload) in &self.hits {
+            match payload {
+                Some(payload) => {
+                    let sender = lab.attacker.enter(|| UdpSocket::bind((OTHER, 0))).unwrap();
+                    sender.send_to(payload, (lab.victim4(), *port)).unwrap();
+                }
+                None => knock(&lab.attacker, OTHER, lab.victim4(), &port.to_string()),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let told = guard.running.count();
         knock(&lab.attacker, "10.77.0.7", lab.victim4(), "61001:udp 61002:udp 61003:udp");
         guard.wait_for_after(told, SOON, |event| event["why"].to_string().contains("observes"));
+        // They were refused for what they are, and not on their way.
+        let status = guard.status();
+        assert!(!status["refused"].to_string().contains("checksum"), "{status}");
+    }
+
+    /// The link address that it was sent to.
+    pub fn link_address(&self) -> String {
+        let bytes = &frames(&self.file)[0][..6];
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
     }
 }
 
 /// As many steps as the sequences of these tests have.
-const STEPS: usize = 4;
+pub const STEPS: usize = 4;
 
 /// A door of a kind, with its secret file at the host and the guest's copy.
-fn secret_door(place: &Place, kind: &str, words: &[&str]) -> PathBuf {
+pub fn secret_door(place: &Place, kind: &str, words: &[&str]) -> PathBuf {
     let (host, guest) = (place.file("host.secret"), place.file("guest.secret"));
     let said = portcullis(
         &[&["key", kind, "--door", "ssh", "--steps", "4", "-o", host.to_str().unwrap()], words].concat(),
@@ -140,7 +162,7 @@ fn heard(lab: &Lab, guard: &mut Guard, place: &Place, option: &str, secret: &Pat
 }
 
 #[track_caller]
-fn assert_shut(lab: &Lab, guard: &Guard, when: &str) {
+pub fn assert_shut(lab: &Lab, guard: &Guard, when: &str) {
     assert!(guests(guard, "ssh").is_empty(), "{when}: {:?}", guests(guard, "ssh"));
     for address in [GUEST, OTHER] {
         assert_eq!(let_in(&lab.victim, "door_ssh4", address), None, "{when}");
@@ -148,10 +170,15 @@ fn assert_shut(lab: &Lab, guard: &Guard, when: &str) {
     }
 }
 
-fn lab_with_tools() -> Option<Lab> {
+pub fn lab_with_tools() -> Option<Lab> {
     let lab = lab()?;
     lab.add_attacker("10.77.0.7/24");
-    testbed::has(&["tcpdump", "python3"]).then_some(lab)
+    if !testbed::has(&["tcpdump", "python3", "ethtool"]) {
+        return None;
+    }
+    // Else what is written down has checksums that the card would have had to finish, and is refused for them.
+    lab.switch_offloads(Offloads::Off);
+    Some(lab)
 }
 
 #[test]
@@ -166,7 +193,7 @@ fn a_one_time_knock_that_was_heard_opens_nothing() {
     assert_shut(&lab, &guard, "at once");
     // The next is the next one of both files, and the first is no better for that.
     let second = heard(&lab, &mut guard, &place, "--one-time", &secret, "second.pcap");
-    assert_ne!(first.steps, second.steps);
+    assert_ne!(first.hits, second.hits);
     first.replay(&lab, &mut guard);
     second.replay(&lab, &mut guard);
     assert_shut(&lab, &guard, "after another");

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Early, Hearing, Knock, Outcome, WATCHED};
+use super::{Early, Hearing, Knock, LOOK_AGAIN, Outcome, WATCHED};
 use crate::door::attempts::{Attempt, Goal, Identity, Knocker, Mark};
 use crate::door::turns::Good;
 use crate::door::ways::Leads;
@@ -85,21 +85,15 @@ impl Hearing {
             Goal::Way(way) => (way.leads, None, None),
             Goal::Turn(turn) => {
                 let good = self.good(now, turn);
-                let Some(turns) = self.turns.iter_mut().find(|turns| turns.id == door) else { return };
+                let Some(turns) = self.turns.iter().find(|turns| turns.id == door) else { return };
                 let user = Some(turn.user.clone());
                 let clock = Some(turns.clock_difference(now.wall, turn));
-                match good {
+                let wait = match good {
                     Good::Refused(why) => {
-                        self.outcomes.push_back(Outcome::Failed {
-                            door,
-                            source,
-                            step: of,
-                            of,
-                            why,
-                            user,
-                            clock,
-                        });
-                        if turns.is_forgiven(why, turn, source) {
+                        let is_forgiven = turns.is_forgiven(why, turn, source);
+                        let step = of;
+                        self.outcomes.push_back(Outcome::Failed { door, source, step, of, why, user, clock });
+                        if is_forgiven {
                             knocker.forgive(&attempt.held);
                             self.touched.excuse(source, |port| turn.steps.contains(&port));
                         } else {
@@ -108,20 +102,19 @@ impl Hearing {
                         }
                         return;
                     }
-                    Good::In(wait) => {
-                        turns.spend(turn, source);
-                        let early = Early {
-                            at: now.mono + wait,
-                            door: turn.door.clone(),
-                            source,
-                            turn: turn.clone(),
-                        };
-                        self.early.push(early);
-                        knocker.forgive(&attempt.held);
-                        self.touched.excuse(source, |port| turn.steps.contains(&port));
-                        return;
-                    }
-                    Good::Now => turns.spend(turn, source),
+                    Good::In(wait) => Some(wait),
+                    Good::Now if self.is_covered(turns, turn) => None,
+                    Good::Now => Some(LOOK_AGAIN),
+                };
+                if let Some(turns) = self.turns.iter_mut().find(|turns| turns.id == door) {
+                    turns.spend(turn, source);
+                }
+                if let Some(wait) = wait {
+                    let (at, door) = (now.mono + wait, turn.door.clone());
+                    self.early.push(Early { at, door, source, turn: turn.clone() });
+                    knocker.forgive(&attempt.held);
+                    self.touched.excuse(source, |port| turn.steps.contains(&port));
+                    return;
                 }
                 (Leads::Open, user, clock)
             }

@@ -187,6 +187,27 @@ fn no_record_of_a_rotating_knock_that_failed_names_its_ports() {
 }
 
 #[test]
+fn a_knock_waits_until_a_start_after_a_crash_would_refuse_it() {
+    let mut story = Story::with(with(vec![rotating()]));
+    story.engine.covered_until(story.now.wall + seconds(15));
+    story.now.wall = story.now.wall + seconds(3600);
+    let knock = steps(&story, 1, 0);
+    send(&mut story, GUEST, &knock);
+    story.pass(seconds(3));
+    assert!(story.open.is_empty(), "the clock was set forward, and the mark lies behind");
+    story.engine.covered_until(story.now.wall + seconds(15));
+    story.pass(seconds(1));
+    assert!(story.is_open(GUEST));
+    assert_eq!(story.engine.counters().probes, 0);
+    let other = steps(&story, 2, 0);
+    story.engine.covered_until(Wall(story.now.wall.0 - seconds(600)));
+    send(&mut story, "198.51.100.9", &other);
+    story.pass(seconds(100));
+    assert!(!story.is_open("198.51.100.9"), "the disk keeps no mark any more");
+    assert_eq!(story.last_why(), Why::NotSpent);
+}
+
+#[test]
 fn a_clock_set_back_brings_no_old_knock_to_life() {
     let mut story = Story::with(with(vec![rotating()]));
     let recorded = steps(&story, 1, 0);

@@ -138,8 +138,16 @@ impl Slow {
             return;
         }
         let mark = clock::now().wall + MARK_AHEAD;
+        self.marked = mark;
         if self.save_doors(&DoorChanges { seen_until: Some(mark), ..DoorChanges::default() }) {
             self.give(Order::Covered(mark));
+        }
+    }
+
+    /// Moves the mark before its time where the clock was set forward: until then knocks wait.
+    pub(super) fn move_mark_after_a_jump(&mut self) {
+        if clock::now().wall + MARK_EVERY >= self.marked {
+            self.move_mark();
         }
     }
 

@@ -57,6 +57,7 @@ impl Undoing {
 
 impl Slow {
     pub(super) fn every_second(&mut self) {
+        self.move_mark_after_a_jump();
         self.end_waiting();
         self.output.catch_up();
         self.save_trail();
