@@ -106,6 +106,23 @@ table inet portcullis {
 		flags interval,timeout
 	}
 
+	set held4 {
+		type ipv4_addr
+		size 262143
+		flags timeout
+	}
+
+	set held6 {
+		type ipv6_addr
+		flags timeout
+	}
+
+	set held6_64 {
+		type ipv6_addr
+		size 262143
+		flags timeout
+	}
+
 	set allowed4 {
 		type ipv4_addr
 		flags interval,timeout
@@ -121,6 +138,7 @@ table inet portcullis {
 		ip saddr @allowed4 counter packets 0 bytes 0 accept comment \"allowed4\"
 		ip saddr @banned4 counter packets 0 bytes 0 drop comment \"banned4\"
 		ip saddr @nets4 counter packets 0 bytes 0 drop comment \"nets4\"
+		ip saddr @held4 counter packets 0 bytes 0 jump held comment \"held4\"
 		meta nfproto ipv4 counter packets 0 bytes 0 accept comment \"other-ipv4\"
 		ip6 saddr @allowed6 counter packets 0 bytes 0 accept comment \"allowed6\"
 		icmpv6 type 133-137 counter packets 0 bytes 0 accept comment \"neighbour-discovery\"
@@ -129,6 +147,15 @@ table inet portcullis {
 		ip6 saddr & ffff:ffff:ffff:ff00:: == @banned6_56 counter packets 0 bytes 0 drop comment \"banned6_56\"
 		ip6 saddr & ffff:ffff:ffff:: == @banned6_48 counter packets 0 bytes 0 drop comment \"banned6_48\"
 		ip6 saddr @nets6 counter packets 0 bytes 0 drop comment \"nets6\"
+		ip6 saddr @held6 counter packets 0 bytes 0 jump held comment \"held6\"
+		ip6 saddr & ffff:ffff:ffff:ffff:: == @held6_64 counter packets 0 bytes 0 jump held comment \"held6_64\"
+	}
+
+	chain held {
+		tcp flags != syn / syn,ack counter packets 0 bytes 0 accept comment \"held-standing\"
+		tcp dport >= 0 counter packets 0 bytes 0 drop comment \"held-tcp\"
+		meta l4proto udp socket transparent <= 1 counter packets 0 bytes 0 accept comment \"held-sockets\"
+		udp dport < 32768 fib daddr type local counter packets 0 bytes 0 drop comment \"held-udp\"
 	}
 }
 ";
@@ -295,6 +322,9 @@ fn whatever_somebody_changes_is_noticed_and_mended() {
         "chain inet portcullis prerouting { policy drop; }",
         "table inet portcullis { flags dormant; }",
         "flush chain inet portcullis prerouting; delete set inet portcullis banned6_56",
+        "flush chain inet portcullis prerouting; delete set inet portcullis held6",
+        "flush chain inet portcullis held",
+        "insert rule inet portcullis held accept",
         "replace rule inet portcullis prerouting handle H counter drop",
     ] {
         assert!(nftables.is_intact().unwrap(), "before {change}");

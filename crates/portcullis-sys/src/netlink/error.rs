@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use portcullis_core::net::Prefix;
+
 /// What was asked of the kernel, so that an error can name the message that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -83,6 +85,11 @@ pub enum NetlinkError {
         /// The option that is missing: `CONFIG_…`.
         option: &'static str,
     },
+    /// Only single addresses and IPv6 /64 can be held; this is neither. Nothing has changed.
+    NotHeld {
+        /// Whom it was about.
+        prefix: Prefix,
+    },
     /// This is no name that nftables takes for a table: 1 to 31 letters, digits, `_`, `-` or `.`, a letter first.
     TableName,
 }
@@ -144,6 +151,7 @@ impl NetlinkError {
             NetlinkError::Overlap { .. }
             | NetlinkError::AnswerLost { .. }
             | NetlinkError::Unsupported { .. }
+            | NetlinkError::NotHeld { .. }
             | NetlinkError::TableName => None,
         }
     }
@@ -171,6 +179,9 @@ impl fmt::Display for NetlinkError {
             }
             NetlinkError::Unsupported { request, option } => {
                 write!(f, "this kernel cannot do it: {request}; it was built without {option}")
+            }
+            NetlinkError::NotHeld { prefix } => {
+                write!(f, "{prefix} can be banned and not held: only single addresses and IPv6 /64 can")
             }
             NetlinkError::TableName => write!(
                 f,

@@ -10,13 +10,13 @@ use crate::netlink::message::{Attributes, Writer};
 
 /// `NFPROTO_INET`: one table for both families.
 pub(super) const FAMILY: u8 = 1;
-/// The one base chain.
+/// The base chain.
 pub(super) const CHAIN: &str = "prerouting";
 /// `NF_IP_PRI_RAW`: before connection tracking (-200) and DNAT (-100).
 const PRIORITY: i32 = -300;
 
-/// How many elements `banned4` and `banned6_64` take; more are refused with `ENFILE`. These are the two that an
-/// attack fills.
+/// How many elements `banned4` and `banned6_64`, `held4` and `held6_64` take; more are refused with `ENFILE`. These are
+/// the ones that an attack fills.
 ///
 /// Knowing the size, the kernel makes room beforehand: a hash table that has to grow within one batch grows too
 /// late, and a hundred thousand elements take twice the time. It reads the size as 16 bits there (`nelem_hint` of
@@ -75,6 +75,8 @@ pub(super) enum Rule {
     Accept(&'static Set<'static>),
     /// Sources in this set are dropped.
     Drop(&'static Set<'static>),
+    /// Sources in this set go through the chain of those who are held.
+    Hold(&'static Set<'static>),
     /// Neighbour discovery and router messages (ICMPv6 types 133 to 137, RFC 4861 §4) pass always: without them
     /// one banned neighbour could cut the host from its gateway.
     NeighbourDiscovery,
@@ -92,6 +94,9 @@ static BANNED6: Set<'static> = set("banned6", 128, Holds::Length(128));
 static BANNED6_64: Set<'static> = set("banned6_64", 128, Holds::Length(64));
 static BANNED6_56: Set<'static> = set("banned6_56", 128, Holds::Length(56));
 static BANNED6_48: Set<'static> = set("banned6_48", 128, Holds::Length(48));
+static HELD4: Set<'static> = set("held4", 32, Holds::Length(32));
+static HELD6: Set<'static> = set("held6", 128, Holds::Length(128));
+static HELD6_64: Set<'static> = set("held6_64", 128, Holds::Length(64));
 static NETS4: Set<'static> = set("nets4", 32, Holds::Intervals);
 static NETS6: Set<'static> = set("nets6", 128, Holds::Intervals);
 static ALLOWED4: Set<'static> = set("allowed4", 32, Holds::Intervals);
@@ -100,14 +105,17 @@ static ALLOWED6: Set<'static> = set("allowed6", 128, Holds::Intervals);
 /// The sets of those that are shut out.
 pub(super) static BANS: [&Set<'static>; 7] =
     [&BANNED4, &BANNED6, &BANNED6_64, &BANNED6_56, &BANNED6_48, &NETS4, &NETS6];
+/// The sets of those that can begin nothing new.
+pub(super) static HOLDS: [&Set<'static>; 3] = [&HELD4, &HELD6, &HELD6_64];
 /// The sets of those that are never shut out.
 pub(super) static ALLOWED: [&Set<'static>; 2] = [&ALLOWED4, &ALLOWED6];
 
 /// The rules of the chain, in their order.
-pub(super) static RULES: [Rule; 11] = [
+pub(super) static RULES: [Rule; 14] = [
     Rule::Accept(&ALLOWED4),
     Rule::Drop(&BANNED4),
     Rule::Drop(&NETS4),
+    Rule::Hold(&HELD4),
     Rule::EndOfIpv4,
     Rule::Accept(&ALLOWED6),
     Rule::NeighbourDiscovery,
@@ -116,6 +124,8 @@ pub(super) static RULES: [Rule; 11] = [
     Rule::Drop(&BANNED6_56),
     Rule::Drop(&BANNED6_48),
     Rule::Drop(&NETS6),
+    Rule::Hold(&HELD6),
+    Rule::Hold(&HELD6_64),
 ];
 
 impl Set<'static> {
@@ -129,6 +139,16 @@ impl Set<'static> {
             (_, 56) => &BANNED6_56,
             (_, 48) => &BANNED6_48,
             _ => &NETS6,
+        }
+    }
+
+    /// The set that a hold of this prefix belongs into; only single addresses and IPv6 /64 can be held.
+    pub(super) fn of_hold(prefix: &Prefix) -> Option<&'static Set<'static>> {
+        match (prefix.full_length(), prefix.length()) {
+            (32, 32) => Some(&HELD4),
+            (128, 128) => Some(&HELD6),
+            (128, 64) => Some(&HELD6_64),
+            _ => None,
         }
     }
 
@@ -148,7 +168,7 @@ impl Rule {
     /// The comment by which an administrator, and [`super::Counter`], tell the rules apart.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Rule::Accept(set) | Rule::Drop(set) => set.name,
+            Rule::Accept(set) | Rule::Drop(set) | Rule::Hold(set) => set.name,
             Rule::NeighbourDiscovery => "neighbour-discovery",
             Rule::EndOfIpv4 => "other-ipv4",
         }
@@ -171,6 +191,12 @@ pub(super) fn write_chain(out: &mut Writer, table: &str, chain: &str) {
     out.close(hook);
     out.u32_be(CHAIN_POLICY, libc::NF_ACCEPT as u32);
     out.text(CHAIN_TYPE, "filter");
+}
+
+/// The attributes that make a chain to which only rules lead.
+pub(super) fn write_inner_chain(out: &mut Writer, table: &str, chain: &str) {
+    out.text(TABLE, table);
+    out.text(CHAIN_NAME, chain);
 }
 
 /// The attributes that make a set, besides its number within the batch.
@@ -196,13 +222,9 @@ pub(super) fn write_set(out: &mut Writer, table: &str, set: &Set<'_>) {
 
 /// The attributes that make a rule.
 pub(super) fn write_rule(out: &mut Writer, table: &str, rule: &Rule) {
-    let verdict = match rule {
-        Rule::Drop(_) => libc::NF_DROP,
-        Rule::Accept(_) | Rule::EndOfIpv4 | Rule::NeighbourDiscovery => libc::NF_ACCEPT,
-    };
     write_expressions(out, table, CHAIN, rule.name(), |out| {
         match rule {
-            Rule::Accept(set) | Rule::Drop(set) => write_source_is_in(out, set),
+            Rule::Accept(set) | Rule::Drop(set) | Rule::Hold(set) => write_source_is_in(out, set),
             Rule::EndOfIpv4 => write_family_is(out, libc::NFPROTO_IPV4 as u8),
             Rule::NeighbourDiscovery => {
                 write_family_is(out, libc::NFPROTO_IPV6 as u8);
@@ -213,8 +235,35 @@ pub(super) fn write_rule(out: &mut Writer, table: &str, rule: &Rule) {
             }
         }
         write_counter(out);
-        write_verdict(out, verdict);
+        match rule {
+            Rule::Hold(_) => write_jump(out, super::held::CHAIN),
+            Rule::Drop(_) => write_verdict(out, libc::NF_DROP),
+            Rule::Accept(_) | Rule::EndOfIpv4 | Rule::NeighbourDiscovery => {
+                write_verdict(out, libc::NF_ACCEPT);
+            }
+        }
     });
+}
+
+/// TCP that begins nothing: anything but SYN without ACK.
+pub(super) fn write_begins_nothing(out: &mut Writer) {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    write_transport_is(out, libc::IPPROTO_TCP);
+    // RFC 9293 §3.1: the flag byte is the fourteenth of the header.
+    write_payload(out, libc::NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1);
+    write_bitwise(out, &[SYN | ACK], &[0]);
+    write_compare(out, libc::NFT_CMP_NEQ, &[SYN]);
+}
+
+/// The destination is of this type (`RTN_LOCAL`, `RTN_UNICAST`, …) in the routing tables.
+pub(super) fn write_destination_is(out: &mut Writer, kind: u8) {
+    expression(out, "fib", |out| {
+        out.u32_be(FIB_REGISTER, libc::NFT_REG_1 as u32);
+        out.u32_be(FIB_RESULT, FIB_RESULT_ADDRESS_TYPE);
+        out.u32_be(FIB_FLAGS, FIB_FLAG_DESTINATION);
+    });
+    write_compare(out, libc::NFT_CMP_EQ, &u32::from(kind).to_ne_bytes());
 }
 
 /// The attributes that make any rule: of its expressions, and with its name as a comment.

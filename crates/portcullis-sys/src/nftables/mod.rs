@@ -6,6 +6,8 @@
 //!   sets  allowed4 allowed6                                         prefixes that pass, whatever else is said
 //!         banned4 banned6 banned6_64 banned6_56 banned6_48          hashed, one length each
 //!         nets4 nets6                                               prefixes of any other length
+//!         held4 held6 held6_64                                      hashed likewise: these begin nothing new
+//!   chain held         what of theirs passes (`held`)
 //!   chain doors        the same place: who may begin something at a door's port (`doors`)
 //!   chain door_NAME                                                 who comes to a door's port goes through it
 //!   sets  door_NAME4 door_NAME6                                     the guests of each door
@@ -19,8 +21,10 @@
 //! a ruleset.
 
 mod batch;
+mod counters;
 mod doors;
 mod elements;
+mod held;
 mod layout;
 mod monitor;
 mod numbers;
@@ -32,12 +36,13 @@ use portcullis_core::net::Prefix;
 
 use self::batch::{ADD_ELEMENTS, Batch};
 use self::elements::IN_ONE_MESSAGE;
-use self::layout::{ALLOWED, BANS, CHAIN, FAMILY, RULES, Set};
+use self::layout::{ALLOWED, BANS, CHAIN, FAMILY, HOLDS, RULES, Set};
 use self::numbers::*;
-use crate::netlink::message::{self, Attributes, Message, Writer};
+use crate::netlink::message::{Attributes, Message, Writer};
 use crate::netlink::socket::Socket;
 use crate::netlink::{NetlinkError, Request};
 
+pub use self::counters::Counter;
 pub use self::doors::{
     DoorFault, DoorName, DoorRules, DoorTraffic, Doors, Guest, Guests, InterfaceName, Mark, Traffic,
 };
@@ -62,6 +67,8 @@ pub struct Nftables {
     has_earlier_part: bool,
     /// The doors that there shall be; `None` if nobody has told us.
     doors: Option<Arc<Doors>>,
+    /// Whether the kernel can say if there is a socket for a datagram; supposed until it has said no.
+    can_ask_for_sockets: bool,
 }
 
 /// What the kernel holds.
@@ -69,6 +76,8 @@ pub struct Nftables {
 pub struct Held {
     /// Those shut out, with the time that remains to each.
     pub elements: Vec<Element>,
+    /// Those that are held, likewise; one may be shut out as well.
+    pub held: Vec<Element>,
     /// Those that are never shut out.
     pub allowed: Vec<Element>,
     /// Whether table, chain, rules and sets are there as [`Nftables::ensure`] makes them.
@@ -78,17 +87,6 @@ pub struct Held {
     pub is_settled: bool,
     /// Elements in our sets that we could not have made (ranges that are no prefix); they are left out above.
     pub foreign: usize,
-}
-
-/// What a rule has matched since the rules were made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counter {
-    /// The rule: the name of the set that it asks, or `neighbour-discovery`, or `other-ipv4`.
-    pub rule: &'static str,
-    /// Packets.
-    pub packets: u64,
-    /// Bytes, with the IP header.
-    pub bytes: u64,
 }
 
 /// How elements go into, or out of, a set.
@@ -116,7 +114,19 @@ impl Nftables {
             batch::make_room(&socket).map_err(|source| NetlinkError::Open { family: "nftables", source })?;
         let (batch, question, part) = (Batch::default(), Writer::default(), Vec::new());
         let table = table.to_owned();
-        Ok(Nftables { socket, table, limit, batch, question, part, has_earlier_part: false, doors: None })
+        let (doors, can_ask_for_sockets) = (None, true);
+        let has_earlier_part = false;
+        Ok(Nftables {
+            socket,
+            table,
+            limit,
+            batch,
+            question,
+            part,
+            has_earlier_part,
+            doors,
+            can_ask_for_sockets,
+        })
     }
 
     /// The number by which [`Monitor::disregard`] tells our own changes from those of others.
@@ -132,6 +142,13 @@ impl Nftables {
     /// Without CAP_NET_ADMIN one that [`NetlinkError::is_permission`]. A refusal with `EEXIST` or `EOPNOTSUPP`
     /// names a set or chain of our name that is something else: [`Nftables::remove_table`] first.
     pub fn ensure(&mut self) -> Result<(), NetlinkError> {
+        match self.make_what_is_missing() {
+            Err(error) if self.lacks_sockets(&error) => self.make_what_is_missing(),
+            result => result,
+        }
+    }
+
+    fn make_what_is_missing(&mut self) -> Result<(), NetlinkError> {
         let (are_bans_intact, are_doors_intact) = (self.are_bans_intact()?, self.are_doors_intact()?);
         let standing = if are_doors_intact { None } else { Some(self.standing_doors()?) };
         self.batch.begin(&mut self.socket);
@@ -149,6 +166,13 @@ impl Nftables {
     /// # Errors
     /// As [`Nftables::ensure`], [`Nftables::set_allowed`] and [`Nftables::add`].
     pub fn restore(&mut self, allowed: &[Element], bans: &[Element]) -> Result<(), NetlinkError> {
+        match self.make_anew(allowed, bans) {
+            Err(error) if self.lacks_sockets(&error) => self.make_anew(allowed, bans),
+            result => result,
+        }
+    }
+
+    fn make_anew(&mut self, allowed: &[Element], bans: &[Element]) -> Result<(), NetlinkError> {
         let table = self.table.clone();
         let is_left =
             self.is_there("look up table", "", libc::NFT_MSG_GETTABLE, |out| out.text(TABLE, &table))?;
@@ -196,8 +220,8 @@ impl Nftables {
         self.change(bans, Way::Plain)
     }
 
-    /// Lets these in again; one that is not shut out is no fault. Only exactly this prefix is removed, not what
-    /// lies within it.
+    /// Lets these in again, whether they are shut out or held; one that is neither is no fault. Only exactly this
+    /// prefix is removed, not what lies within it.
     ///
     /// # Errors
     /// [`NetlinkError::has_changed_nothing`] says whether the kernel's state is known.
@@ -239,11 +263,14 @@ impl Nftables {
     /// Only if the kernel can't be asked.
     pub fn list(&mut self) -> Result<Held, NetlinkError> {
         let mut held = Held { is_intact: self.is_intact()?, is_settled: true, ..Held::default() };
-        for (set, is_allowed) in
-            BANS.iter().map(|set| (set, false)).chain(ALLOWED.iter().map(|set| (set, true)))
-        {
+        for &set in BANS.iter().chain(&HOLDS).chain(&ALLOWED) {
             let (keys, is_settled) = self.list_set(set)?;
-            let into = if is_allowed { &mut held.allowed } else { &mut held.elements };
+            let is_of = |sets: &[&'static Set<'static>]| sets.iter().any(|own| std::ptr::eq(*own, set));
+            let into = match () {
+                () if is_of(&ALLOWED) => &mut held.allowed,
+                () if is_of(&HOLDS) => &mut held.held,
+                () => &mut held.elements,
+            };
             held.foreign += elements::gather(set, keys, into);
             held.is_settled &= is_settled;
         }
@@ -269,7 +296,7 @@ impl Nftables {
         if !is_framed {
             return Ok(false);
         }
-        for set in BANS.iter().chain(&ALLOWED) {
+        for set in BANS.iter().chain(&HOLDS).chain(&ALLOWED) {
             let write = |out: &mut Writer| layout::write_set(out, &table, set);
             if !self.is_there("look up set", set.name, libc::NFT_MSG_GETSET, write)? {
                 return Ok(false);
@@ -285,19 +312,7 @@ impl Nftables {
             });
             seen += 1;
         })?;
-        Ok(are_ours && seen == RULES.len())
-    }
-
-    /// What the rules have matched, in their order; none if the table is gone.
-    ///
-    /// # Errors
-    /// Only if the kernel can't be asked.
-    pub fn counters(&mut self) -> Result<Vec<Counter>, NetlinkError> {
-        let mut counters = Vec::with_capacity(RULES.len());
-        self.list_rules(Some(CHAIN), |attributes| {
-            counters.extend(read_counter(attributes).and_then(of_a_ban))
-        })?;
-        Ok(counters)
+        Ok(are_ours && seen == RULES.len() && self.is_held_chain_intact()?)
     }
 
     /// Deletes the table and all that is in it; one that is not there is no fault.
@@ -330,7 +345,7 @@ impl Nftables {
         batch.message(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE, Request::new("make chain", CHAIN), |out| {
             layout::write_chain(out, table, CHAIN);
         });
-        for (number, set) in (1..).zip(BANS.iter().chain(&ALLOWED)) {
+        for (number, set) in (1..).zip(BANS.iter().chain(&HOLDS).chain(&ALLOWED)) {
             let request = Request::new("make set", set.name);
             batch.message(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE, request, |out| {
                 layout::write_set(out, table, set);
@@ -341,6 +356,8 @@ impl Nftables {
             out.text(TABLE, table);
             out.text(RULE_CHAIN, CHAIN);
         });
+        self.batch_held_chain();
+        let (batch, table) = (&mut self.batch, &self.table);
         for rule in &RULES {
             let flags = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
             batch.message(libc::NFT_MSG_NEWRULE, flags, Request::new("make rule", rule.name()), |out| {
@@ -380,9 +397,20 @@ impl Nftables {
         if way != Way::Remove {
             self.check_open_ends(bans)?;
         }
+        self.change_with(|nftables| {
+            nftables.batch_bans(bans, way)?;
+            if way == Way::Remove { nftables.batch_holds(bans, way) } else { Ok(()) }
+        })
+    }
+
+    /// One change, in as many parts as it takes.
+    fn change_with(
+        &mut self,
+        write: impl FnOnce(&mut Nftables) -> Result<(), NetlinkError>,
+    ) -> Result<(), NetlinkError> {
         self.batch.begin(&mut self.socket);
         self.has_earlier_part = false;
-        self.batch_bans(bans, way)?;
+        write(self)?;
         self.commit_part()
     }
 
@@ -560,23 +588,6 @@ fn last_of_each(bans: &[Element]) -> Vec<Element> {
     latest_first
 }
 
-/// The comment of a rule, and what it has matched: packets and bytes.
-fn read_counter(rule: Attributes<'_>) -> Option<(&str, u64, u64)> {
-    let name = message::text(rule.get(RULE_USERDATA)?.get(2..)?)?;
-    let counter = rule
-        .inside(RULE_EXPRESSIONS)
-        .map(|element| Attributes::new(element.value))
-        .find(|expression| expression.get(EXPRESSION_NAME).and_then(message::text) == Some("counter"))?;
-    let data = counter.inside(EXPRESSION_DATA);
-    let number = |kind| data.get(kind).and_then(message::u64_be);
-    Some((name, number(COUNTER_PACKETS)?, number(COUNTER_BYTES)?))
-}
-
-fn of_a_ban((name, packets, bytes): (&str, u64, u64)) -> Option<Counter> {
-    let rule = RULES.iter().map(layout::Rule::name).find(|ours| *ours == name)?;
-    Some(Counter { rule, packets, bytes })
-}
-
 /// What nftables takes for a name, and what is short enough for each of our buffers.
 fn check_name(table: &str) -> Result<(), NetlinkError> {
     let is_name = table.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -591,12 +602,12 @@ pub(crate) fn read_anything(body: &[u8]) {
     let mut keys = Vec::new();
     elements::read_into(body, &mut keys);
     let mut into = Vec::new();
-    for set in BANS.iter().chain(&ALLOWED) {
+    for set in BANS.iter().chain(&HOLDS).chain(&ALLOWED) {
         let of_family = |key: &&elements::Key| key.address.is_ipv4() == (set.width == 32);
         elements::gather(set, keys.iter().filter(of_family).copied().collect(), &mut into);
     }
     let _ = elements::without_overlaps(&into);
-    let _ = read_counter(attributes).and_then(of_a_ban);
+    let _ = counters::read(attributes).and_then(counters::of_ours);
     doors::read_anything(body);
     let mut ours = Writer::default();
     layout::write_rule(&mut ours, "portcullis", &RULES[0]);

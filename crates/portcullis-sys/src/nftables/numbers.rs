@@ -68,6 +68,10 @@ pub(super) const FIB_RESULT: u16 = 2;
 pub(super) const FIB_FLAGS: u16 = 3;
 pub(super) const FIB_RESULT_ADDRESS_TYPE: u32 = 3;
 pub(super) const FIB_FLAG_DESTINATION: u32 = 2;
+pub(super) const SOCKET_KEY: u16 = 1;
+pub(super) const SOCKET_REGISTER: u16 = 2;
+/// `NFT_SOCKET_TRANSPARENT`: whether the socket that a packet is for is a transparent one; no answer without a socket.
+pub(super) const SOCKET_IS_TRANSPARENT: u32 = 0;
 pub(super) const COUNTER_BYTES: u16 = 1;
 pub(super) const COUNTER_PACKETS: u16 = 2;
 

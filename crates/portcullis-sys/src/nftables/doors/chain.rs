@@ -268,15 +268,7 @@ fn write_question(out: &mut Writer, rule: &Rule<'_>) {
             layout::write_meta(out, libc::NFT_META_IIFNAME);
             layout::write_compare(out, libc::NFT_CMP_EQ, &name);
         }
-        Rule::Standing => {
-            const SYN: u8 = 0x02;
-            const ACK: u8 = 0x10;
-            layout::write_transport_is(out, libc::IPPROTO_TCP);
-            // RFC 9293 §3.1: the flag byte is the fourteenth of the header.
-            layout::write_payload(out, libc::NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1);
-            layout::write_bitwise(out, &[SYN | ACK], &[0]);
-            layout::write_compare(out, libc::NFT_CMP_NEQ, &[SYN]);
-        }
+        Rule::Standing => layout::write_begins_nothing(out),
         Rule::OtherPorts(transport, ports) => {
             write_port(out, *transport);
             for &(low, high) in ports.ranges() {
@@ -293,14 +285,7 @@ fn write_question(out: &mut Writer, rule: &Rule<'_>) {
             layout::write_meta(out, libc::NFT_META_L4PROTO);
             layout::write_compare(out, libc::NFT_CMP_NEQ, &[libc::IPPROTO_UDP as u8]);
         }
-        Rule::Forwarded => {
-            layout::expression(out, "fib", |out| {
-                out.u32_be(FIB_REGISTER, libc::NFT_REG_1 as u32);
-                out.u32_be(FIB_RESULT, FIB_RESULT_ADDRESS_TYPE);
-                out.u32_be(FIB_FLAGS, FIB_FLAG_DESTINATION);
-            });
-            layout::write_compare(out, libc::NFT_CMP_EQ, &u32::from(libc::RTN_UNICAST).to_ne_bytes());
-        }
+        Rule::Forwarded => layout::write_destination_is(out, libc::RTN_UNICAST),
         Rule::Friends(set) => layout::write_source_is_in(out, set),
         Rule::Guests { door, width } => {
             layout::write_source_is_in(out, &guests_set(&guests_name(&door.name, *width), *width));

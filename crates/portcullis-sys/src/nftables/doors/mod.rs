@@ -18,7 +18,7 @@ use portcullis_core::net::Prefix;
 use super::elements;
 use super::layout::{self, Element, Set};
 use super::numbers::*;
-use super::{IN_ONE_MESSAGE, Nftables, read_counter};
+use super::{IN_ONE_MESSAGE, Nftables, counters};
 use crate::netlink::message::{self, Attributes, Message, Writer};
 use crate::netlink::{NetlinkError, Request};
 
@@ -162,7 +162,7 @@ impl Nftables {
         let places: HashMap<String, usize> =
             (traffic.iter().map(|of_door| chain::own_name(&of_door.door))).zip(0..).collect();
         self.list_rules(None, |attributes| {
-            let Some((name, packets, bytes)) = read_counter(attributes) else { return };
+            let Some((name, packets, bytes)) = counters::read(attributes) else { return };
             let Some(chain) = attributes.get(RULE_CHAIN).and_then(message::text) else { return };
             // By its chain: the guests of door "a" and the strangers of door "a4" have one comment.
             let door = if chain == chain::CHAIN { name } else { chain };
