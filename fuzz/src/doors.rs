@@ -7,7 +7,7 @@ use portcullis_core::door::rotating::{HostId, Shape};
 use portcullis_core::door::{
     Door, FlagTests, Key, Lock, Name, OneTime, Rotating, Sequence, Settings as Doors, Step, Style, User,
 };
-use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
+use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, answering};
 use portcullis_core::event::{Action, Mode};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
@@ -70,7 +70,10 @@ pub fn doors_frames(input: &[u8]) {
             growth: 2.0,
             ceiling: Duration::from_secs(600),
             memory: Duration::from_secs(3600),
+            hold: Duration::from_secs(60),
+            hold_ceiling: Duration::from_secs(120),
         },
+        answering: answering::Settings::default(),
         allow: Vec::new(),
         singly: None,
         doors: Doors { doors: doors() },

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
+use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, answering};
 use portcullis_core::event::{Action, Mode, Protection};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
@@ -41,7 +41,10 @@ pub fn engine_frames(input: &[u8]) {
             growth: 2.0,
             ceiling: Duration::from_secs(600),
             memory: Duration::from_secs(3600),
+            hold: Duration::from_secs(60),
+            hold_ceiling: Duration::from_secs(120),
         },
+        answering: answering::Settings::default(),
         allow: vec![allowed],
         singly: None,
         doors: portcullis_core::door::Settings::default(),

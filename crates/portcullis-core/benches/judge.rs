@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
+use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, answering};
 use portcullis_core::event::{Action, Mode};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
@@ -91,7 +91,10 @@ fn engine(mode: Mode) -> Engine {
             growth: 2.0,
             ceiling: Duration::from_secs(7200),
             memory: Duration::from_secs(86_400),
+            hold: Duration::from_secs(60),
+            hold_ceiling: Duration::from_secs(120),
         },
+        answering: answering::Settings::default(),
         allow: Vec::new(),
         singly: None,
         doors: portcullis_core::door::Settings::default(),

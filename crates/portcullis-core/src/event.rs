@@ -194,11 +194,34 @@ impl Mode {
     }
 }
 
+/// How much of a source is shut out. Only [`crate::policy`] says who gets which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum How {
+    /// It begins nothing new; what stands goes on, and so do answers to our own packets. For sources whose address is
+    /// not proved: somebody else may have scanned in their name.
+    Held,
+    /// Nothing of it arrives.
+    Banned,
+}
+
+impl How {
+    /// The word in records (`how` of a `ban` line) and lists.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            How::Held => "held",
+            How::Banned => "banned",
+        }
+    }
+}
+
 /// What was decided about a scanner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It is banned.
     Block,
+    /// It is held: its address is not proved.
+    Hold,
     /// It would have been banned, had the mode been `enforce`.
     Observe,
     /// It may not be banned, for this reason.
@@ -230,6 +253,8 @@ pub enum Protection {
     Guest,
     /// Unspecified, loopback, multicast or broadcast: nobody's own address.
     Special,
+    /// It has a connection with this host, and the brake is on ([`crate::engine::brake`]).
+    Peer,
 }
 
 impl Protection {
@@ -248,6 +273,7 @@ impl Protection {
             Protection::Allowed => "on the configured allow list",
             Protection::AllowedByHand => "allowed by hand",
             Protection::Special => "a special address (unspecified, loopback, multicast or broadcast)",
+            Protection::Peer => "connected with this host, and the brake is on",
         }
     }
 }
@@ -317,6 +343,8 @@ pub enum What {
         id: Id,
         /// Whose.
         prefix: Prefix,
+        /// Whether it was a hold.
+        how: How,
         /// How it came to its end.
         why: Ending,
     },
@@ -349,6 +377,8 @@ pub enum What {
         /// Which holds from now on.
         mode: Mode,
     },
+    /// The brake was put on, or has let go.
+    Brake(Brake),
     /// Something happened at a door.
     Door {
         /// Which.
@@ -358,6 +388,20 @@ pub enum What {
     },
     /// Something went wrong that a person should know.
     Fault(Fault),
+}
+
+/// What the brake tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brake {
+    /// Whether it is on now.
+    pub is_on: bool,
+    /// How many automatic bans and holds a minute it lets pass.
+    pub limit: u32,
+    /// How many there were while it was on; 0 when it was put on just now.
+    pub blocks: u64,
+    /// Whom it has kept back: connected with this host when they were found scanning. Cut at
+    /// [`crate::engine::brake::KEPT_BACK`].
+    pub kept_back: Vec<Prefix>,
 }
 
 /// What became of one event, where they are told one by one.
@@ -420,6 +464,8 @@ pub struct Ban {
     pub id: Id,
     /// Whose.
     pub prefix: Prefix,
+    /// How much is shut out.
+    pub how: How,
     /// Why.
     pub cause: Cause,
     /// Since when.
@@ -428,8 +474,18 @@ pub struct Ban {
     pub until: Until,
     /// How far it has got.
     pub state: BanState,
-    /// Which time this is for the prefix, from 1.
+    /// Which time this is for the prefix, from 1; holds are counted apart from bans.
     pub times: u32,
+    /// When somebody let it in before its time, where that is remembered: the count has begun anew then.
+    pub pardoned: Option<Wall>,
+}
+
+impl Ban {
+    /// Whether nobody asked for it by hand. Nobody holds by hand.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        self.how == How::Held || self.cause.is_automatic()
+    }
 }
 
 /// How far a ban has got on its way into the kernel.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::event::Protection;
+use crate::event::{How, Protection};
 use crate::net::Prefix;
 
 /// The right to block one prefix: made by policy alone, so that nobody passes the allow list by accident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
     prefix: Prefix,
+    how: How,
     remaining: Option<Duration>,
 }
 
@@ -19,6 +20,12 @@ impl Block {
     #[must_use]
     pub fn prefix(&self) -> Prefix {
         self.prefix
+    }
+
+    /// How much.
+    #[must_use]
+    pub fn how(&self) -> How {
+        self.how
     }
 
     /// How long from now; `None` is for ever.
@@ -96,6 +103,8 @@ pub struct Policy {
     guests: BTreeSet<IpAddr>,
     /// IPv6 /64s that somebody protected shares with strangers: their members are judged one by one.
     shared: BTreeSet<Prefix>,
+    /// Networks where whoever configured us knows that each address is somebody else.
+    apart: Vec<Prefix>,
 }
 
 impl Policy {
@@ -140,6 +149,11 @@ impl Policy {
         self.find_shared();
     }
 
+    /// In these IPv6 networks each address is judged by itself, from now on.
+    pub fn judge_apart(&mut self, networks: Vec<Prefix>) {
+        self.apart = networks;
+    }
+
     fn find_shared(&mut self) {
         let own = match &self.surroundings.local {
             Local::Any => None,
@@ -177,6 +191,15 @@ impl Policy {
             }
     }
 
+    /// Whether this is the first or last address of a directly connected IPv4 network (RFC 1122 §3.2.1.3): a packet
+    /// from there is forged.
+    fn is_ours_as_a_whole(&self, address: IpAddr) -> bool {
+        let is_first = |network: &Prefix| network.length() < 31 && network.address() == address;
+        address.is_ipv4()
+            && (self.is_directed_broadcast(address)
+                || self.surroundings.connected.iter().any(|own| is_first(&own.network)))
+    }
+
     fn is_directed_broadcast(&self, destination: IpAddr) -> bool {
         self.surroundings.connected.iter().any(|Connected { network, .. }| {
             network.length() < 31
@@ -187,8 +210,8 @@ impl Policy {
 
     /// What a source is judged as: an IPv4 address, an IPv6 /64, but a single address on a directly connected
     /// network and in fe80::/10, where scanner, gateway and victim share one /64, and wherever somebody protected shares
-    /// the /64: neither must he shield a scanner, nor the scanner have him or a neighbour blamed. Where the networks are
-    /// not known (a capture), whoever shares a /64 with his target is near.
+    /// the /64: neither must he shield a scanner, nor the scanner have him or a neighbour blamed; nor where the configuration
+    /// says that a /64 has many owners. Where the networks are not known (a capture), whoever shares a /64 with his target is near.
     #[must_use]
     pub fn unit(&self, source: IpAddr, target: IpAddr) -> Prefix {
         let is_near = match source {
@@ -197,6 +220,7 @@ impl Policy {
                 v6.is_unicast_link_local()
                     || self.surroundings.connected.iter().any(|own| own.network.contains(source))
                     || self.shared.contains(&Prefix::containing(source, 64))
+                    || self.apart.iter().any(|network| network.contains(source))
                     || (self.surroundings.local == Local::Any
                         && Prefix::containing(source, 64).contains(target))
             }
@@ -227,7 +251,7 @@ impl Policy {
     /// Who of the protected is inside `prefix`, or holds it.
     #[must_use]
     pub fn protected(&self, prefix: &Prefix) -> Option<Protected> {
-        if is_special(prefix) {
+        if is_special(prefix) || (prefix.is_single() && self.is_ours_as_a_whole(prefix.address())) {
             return Some(Protected { prefix: *prefix, why: Protection::Special });
         }
         // The first address at or behind the prefix's own is inside, or none is.
@@ -259,13 +283,22 @@ impl Policy {
             })
     }
 
-    /// The right to block `prefix` for so long, if nobody protected is touched.
+    /// The right to ban `prefix` for so long, if nobody protected is touched.
     ///
     /// # Errors
     /// The first one protected, and why.
     pub fn block(&self, prefix: Prefix, remaining: Option<Duration>) -> Result<Block, Protected> {
+        self.grant(prefix, How::Banned, remaining)
+    }
+
+    /// The right to shut out so much of `prefix` for so long, if nobody protected is touched. What can be held is what
+    /// is judged ([`Policy::unit`]): a single address, or an IPv6 /64.
+    ///
+    /// # Errors
+    /// The first one protected, and why.
+    pub fn grant(&self, prefix: Prefix, how: How, remaining: Option<Duration>) -> Result<Block, Protected> {
         match self.protected(&prefix) {
-            None => Ok(Block { prefix, remaining }),
+            None => Ok(Block { prefix, how, remaining }),
             Some(protected) => Err(protected),
         }
     }

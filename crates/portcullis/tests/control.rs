@@ -19,7 +19,7 @@ use portcullis::control::protocol::{LINE_LIMIT, Reply, Request, Text, texts};
 use portcullis::control::server::{BindError, CLIENTS, Limits, Server};
 use portcullis::control::{Answer, Asked, Command, Outcome, Status};
 use portcullis::exit::Exit;
-use portcullis_core::event::{Ban, BanState, Cause, Id, Mode, Protection, Until};
+use portcullis_core::event::{Ban, BanState, Cause, How, Id, Mode, Protection, Until};
 use portcullis_core::net::Prefix;
 use portcullis_core::time::Wall;
 use tempfile::TempDir;
@@ -108,11 +108,13 @@ fn ban(number: u32) -> Ban {
     Ban {
         id: Id(u64::from(number)),
         prefix: Prefix::single(Ipv4Addr::from_bits(0x0b00_0000 + number).into()),
+        how: How::Banned,
         cause: Cause::Operator { why: "noisy\u{1b}[2J".into() },
         since: Wall(Duration::from_secs(1_790_000_000)),
         until: Until::Ever,
         state: BanState::InForce,
         times: 1,
+        pardoned: None,
     }
 }
 

@@ -43,7 +43,9 @@ pub fn measure(bench: &Bench) -> Result<Vec<Line>, String> {
                 is_complete && dropped * 1000 <= sent,
             ));
         } else {
-            let blocked = status.number("bans") - status.number("bans_not_in_force");
+            // Nobody here proves who he is.
+            let all = status.number("bans") + status.number("held");
+            let blocked = all - status.number("bans_not_in_force");
             let said = format!("{blocked} blocked, {lost}");
             let line = Line::told(format!("{count}, enforcing"), said);
             lines.push(line.target("every source blocked", blocked == u64::from(SOURCES)));
@@ -89,7 +91,7 @@ pub fn measure_made_up(bench: &Bench) -> Result<Vec<Line>, String> {
         (seen >= u64::from(MADE_UP) + real.len() as u64).then_some(status)
     });
     let memory = Memory::of(guard.id())?;
-    let is_caught = status.number("bans") == 1 && guard.told().contains(&lab.attacker4().to_string());
+    let is_caught = status.number("held") == 1 && guard.told().contains(&lab.attacker4().to_string());
     guard.stop();
     let said = format!(
         "scanner {}, {} (before {}), {} dropped, {} sources forgotten",

@@ -18,7 +18,7 @@ pub struct Counters {
     pub misplaced: u64,
     /// To ports that are not watched.
     pub unwatched: u64,
-    /// From sources that are banned already.
+    /// From sources that are banned or held already.
     pub banned: u64,
     /// Late answers to our own packets.
     pub late_answers: u64,
@@ -30,6 +30,10 @@ pub struct Counters {
     pub withdrawn: u64,
     /// Sources found scanning.
     pub scans: u64,
+    /// Of these, not answered, since they are protected or nobody's own addresses.
+    pub spared: u64,
+    /// Sources that the brake has kept back: they were connected with this host.
+    pub kept_back: u64,
     /// Probes counted.
     pub probes: u64,
     /// Packets that are steps of a knock under way, or were of one that has opened its door. When a knock fails they count

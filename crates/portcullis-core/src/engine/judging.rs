@@ -1,18 +1,16 @@
-//! From a contact to a verdict and to what is done about it: the middle of a packet's journey.
+//! From a contact to a verdict: the middle of a packet's journey.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
-use super::{Engine, Freshness, Host, OBSERVED_KEPT, Presence, View, singly};
+use super::answering::Proof;
+use super::{Engine, Freshness, Host, Presence, View, singly};
 use crate::door::Mark;
-use crate::event::{Cause, Decision, Fate, Kind, Mode, What};
-use crate::judge::Verdict;
+use crate::event::{Decision, Fate, Kind, What};
+use crate::judge::{Judge, Verdict};
 use crate::net::{Endpoint, Prefix, Protocol};
 use crate::scan::classify;
-use crate::scan::incidents::sum_up;
 use crate::scan::{Contact, Probe, Weight};
 use crate::time::Now;
-use crate::words;
 
 impl Engine {
     /// The same, of a contact that may be a step of a door.
@@ -74,7 +72,7 @@ impl Engine {
             &mut self.counters.unwatched
         } else if self.singly.is_some() && !singly::is_event(contact) {
             &mut self.counters.no_contact
-        } else if self.view == View::Live && self.is_untold_if_blocked(contact.source) {
+        } else if self.view == View::Live && self.is_untold_if_blocked(contact) {
             &mut self.counters.banned
         } else {
             return false;
@@ -106,65 +104,56 @@ impl Engine {
             Some(_) if self.view == View::Capture => true,
             Some(Decision::Observe) => true,
             Some(Decision::Protected(_)) => self.policy.protected(&unit).is_some(),
-            Some(Decision::Block) => false,
+            Some(Decision::Block | Decision::Hold) => false,
         };
         if is_decided {
             let doors = &self.doors;
             self.incidents.add(&probe, &|door| doors.name(door));
             return;
         }
+        let is_held = self.view == View::Live && self.ledger.covering(source).is_some();
         // His ban (or what protected him) is over, and he has not stopped: that is a new scan.
-        if let Some(scan) = self.incidents.end(source) {
+        if !is_held && let Some(scan) = self.incidents.end(source) {
             self.record(probe.at, What::Scan(scan));
         }
-        if self.judge.weigh(unit, &probe) == Verdict::Scanner {
-            self.accuse(probe.at, unit, host);
+        // Both see it: neither may miss what the other has convicted for.
+        let by_proved = match probe.contact.proves_its_source() {
+            true => self.judge_of_proved.weigh(unit, &probe),
+            false => Verdict::Open,
+        };
+        // What he is held for is answered already.
+        let by_all = if is_held { Verdict::Open } else { self.judge.weigh(unit, &probe) };
+        match (by_proved, by_all) {
+            (Verdict::Scanner, _) => self.accuse(probe.at, unit, Proof::Proved, host),
+            (Verdict::Open, Verdict::Scanner) => self.accuse(probe.at, unit, Proof::Missing, host),
+            (Verdict::Open, Verdict::Open) => {}
         }
     }
 
     /// The judge says scanner: every counted port is asked afresh, then policy has its word.
-    fn accuse(&mut self, now: Now, prefix: Prefix, host: &mut dyn Host) {
-        if self.withdraw_services(now, prefix, host) == Verdict::Open {
+    fn accuse(&mut self, now: Now, prefix: Prefix, proof: Proof, host: &mut dyn Host) {
+        if self.withdraw_services(now, prefix, proof, host) == Verdict::Open {
             return;
         }
-        let evidence = self.judge.evidence(&prefix).to_vec();
+        let evidence = self.judge_by(proof).evidence(&prefix).to_vec();
         self.judge.forget(&prefix);
-        let term = self.ledger.term(now, &prefix);
-        let id = self.ledger.next_id();
-        let decision = match (self.policy.block(prefix, term), self.settings.mode) {
-            (Err(protected), _) => Decision::Protected(protected.why),
-            (Ok(block), Mode::Enforce) => {
-                let whole = {
-                    let doors = &self.doors;
-                    sum_up(id, prefix, &evidence, Decision::Block, Some(term), &|door| doors.name(door))
-                };
-                let why = whole.as_ref().map(words::evidence_with_kinds).unwrap_or_default();
-                self.block(now, block, Cause::Scan { id, why });
-                Decision::Block
-            }
-            (Ok(_), Mode::Observe) => Decision::Observe,
-        };
-        let members: BTreeSet<IpAddr> = evidence.iter().map(|probe| probe.contact.source).collect();
-        for member in members {
-            let own: Vec<Probe> =
-                evidence.iter().filter(|probe| probe.contact.source == member).copied().collect();
-            self.counters.scans += 1;
-            if decision == Decision::Observe && self.observed.len() < OBSERVED_KEPT {
-                self.observed.insert(member);
-            }
-            let ban = (!matches!(decision, Decision::Protected(_))).then_some(term);
-            let doors = &self.doors;
-            let names = |door| doors.name(door);
-            for scan in self.incidents.begin(id, prefix, &own, decision, ban, &names) {
-                self.record(now, What::Scan(scan));
-            }
+        if proof == Proof::Proved {
+            self.judge_of_proved.forget(&prefix);
+        }
+        self.answer(now, prefix, &evidence, proof, host);
+    }
+
+    fn judge_by(&mut self, proof: Proof) -> &mut dyn Judge {
+        match proof {
+            Proof::Proved => self.judge_of_proved.as_mut(),
+            Proof::Missing => self.judge.as_mut(),
         }
     }
 
     /// Takes away the evidence of ports that a service has come to.
-    fn withdraw_services(&mut self, now: Now, unit: Prefix, host: &mut dyn Host) -> Verdict {
+    fn withdraw_services(&mut self, now: Now, unit: Prefix, proof: Proof, host: &mut dyn Host) -> Verdict {
         let asked: BTreeMap<Endpoint, Contact> = self
-            .judge
+            .judge_by(proof)
             .evidence(&unit)
             .iter()
             .filter(|probe| !probe.contact.is_proved_by_flags())
@@ -177,7 +166,7 @@ impl Engine {
             };
             if has_service {
                 self.counters.withdrawn += 1;
-                if self.judge.withdraw(now.mono, &unit, endpoint) == Verdict::Open {
+                if self.judge_by(proof).withdraw(now.mono, &unit, endpoint) == Verdict::Open {
                     return Verdict::Open;
                 }
             }

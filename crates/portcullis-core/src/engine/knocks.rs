@@ -373,12 +373,12 @@ impl Engine {
         const AT_LEAST: Duration = Duration::from_secs(60);
         let single = Prefix::single(address);
         if self.policy.unit(address, address) == single {
-            self.judge.forget(&single);
+            self.forget_evidence(&single);
         }
         let around = self.ledger.around(&single);
         let own = self.ledger.get(now, &single);
         let mut covering = around.iter().filter_map(|prefix| self.ledger.get(now, prefix)).chain(own.clone());
-        if !covering.all(|ban| ban.cause.is_automatic()) {
+        if !covering.all(|ban| ban.is_automatic()) {
             return;
         }
         if own.is_some() {

@@ -5,6 +5,8 @@
 //! carries out what [`Engine::poll_action`] gives, and reports how that went. What an operator may ask stands in
 //! [`operator`].
 
+pub mod answering;
+pub mod brake;
 mod counters;
 pub mod doors;
 mod judging;
@@ -13,6 +15,7 @@ pub mod operator;
 mod owed;
 pub mod singly;
 mod trial;
+mod widening;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -28,7 +31,7 @@ use crate::event::{
 };
 use crate::judge::Judge;
 use crate::judge::trigger::{self, Trigger};
-use crate::ledger::{Change, Held, Ledger, Past, Terms};
+use crate::ledger::{Change, Found, Ledger, Past, Terms};
 use crate::net::{PortSet, Prefix, Protocol};
 use crate::policy::{Block, Policy, Surroundings};
 use crate::scan::Contact;
@@ -51,8 +54,10 @@ pub struct Settings {
     pub trigger: trigger::Settings,
     /// Whether scanners are banned.
     pub mode: Mode,
-    /// How long bans are.
+    /// How long bans and holds are.
     pub terms: Terms,
+    /// What a scan costs whom.
+    pub answering: answering::Settings,
     /// The configured allow list.
     pub allow: Vec<Prefix>,
     /// PortSentry's way of judging instead of the trigger.
@@ -78,6 +83,12 @@ pub trait Host {
     /// Whether `guest` has a session that stands with one of these ports of ours; asked once for each opening that is
     /// about to end, of doors that renew.
     fn has_session(&mut self, _guest: IpAddr, _ports: &[(Protocol, PortSet)]) -> bool {
+        false
+    }
+
+    /// Whether somebody in `prefix` has a connection with this host that stands; asked for each source that is found
+    /// scanning while the brake is on, so it may be a few seconds old.
+    fn has_peer_in(&mut self, _prefix: &Prefix) -> bool {
         false
     }
 }
@@ -119,6 +130,10 @@ pub struct Engine {
     answers: Answers,
     sweeps: Sweeps,
     judge: Box<dyn Judge>,
+    /// Sees only probes that prove who sent them: whom it convicts is banned, whom only the other convicts is held.
+    judge_of_proved: Box<dyn Judge>,
+    brake: brake::Brake,
+    widening: widening::Widening,
     singly: Option<singly::Singly>,
     policy: Policy,
     ledger: Ledger,
@@ -146,12 +161,16 @@ impl Engine {
         };
         let mut policy = Policy::default();
         policy.allow(settings.allow.clone());
+        policy.judge_apart(settings.answering.apart.clone());
         Engine {
             view,
             decoder: Decoder::new(FragmentLimits::default(), secret.0),
             answers: Answers::default(),
             sweeps: Sweeps::new(secret),
             judge: Box::new(Trigger::new(settings.trigger, secret)),
+            judge_of_proved: Box::new(Trigger::new(settings.trigger, secret)),
+            brake: brake::Brake::new(settings.answering.brake),
+            widening: widening::Widening::new(secret),
             singly: settings.singly.map(|own| singly::Singly::new(own, secret)),
             policy,
             ledger: Ledger::new(settings.terms, secret),
@@ -183,6 +202,7 @@ impl Engine {
             self.incidents.next_timeout(),
             self.owed.next_timeout(),
             self.doors.next_timeout(),
+            self.brake.next_timeout(),
             self.allowance_ends,
             self.trial.map(|trial| trial.until),
         ];
@@ -253,6 +273,9 @@ impl Engine {
         }
         self.end_allowances(now);
         self.tick_trial(now);
+        if let Some(told) = self.brake.tick(now.mono) {
+            self.record(now, What::Brake(told));
+        }
         self.tick_knocks(now, host);
         self.tick_openings(now, host);
     }
@@ -310,12 +333,12 @@ impl Engine {
 
     /// What the kernel held when a listing was begun at `listed`: what is missing goes in again, what was unknown is
     /// adopted, unless policy forbids it.
-    pub fn compare(&mut self, now: Now, listed: Mono, held: &[Held]) {
+    pub fn compare(&mut self, now: Now, listed: Mono, found: &[Found]) {
         let (policy, owed) = (&self.policy, &self.owed);
         // Who is still to be let in is no stranger in the sets.
-        let held: Vec<Held> = held.iter().filter(|(prefix, _)| !owed.is_release(prefix)).copied().collect();
-        let difference =
-            self.ledger.compare(now, listed, &held, |prefix, remaining| policy.block(prefix, remaining).ok());
+        let found: Vec<Found> = found.iter().filter(|own| !owed.is_release(&own.prefix)).copied().collect();
+        let grant = |own: &Found| policy.grant(own.prefix, own.how, own.remaining).ok();
+        let difference = self.ledger.compare(now, listed, &found, grant);
         for ban in difference.adopted {
             self.record(now, What::Ban(ban));
         }
@@ -334,7 +357,7 @@ impl Engine {
         now: Now,
         bans: &[(Ban, Option<Duration>)],
         past: &[(Prefix, Past)],
-        held: &[Held],
+        found: &[Found],
         next_id: u64,
     ) {
         self.ledger.begin_ids(next_id);
@@ -344,9 +367,9 @@ impl Engine {
         for (ban, length) in bans {
             self.ledger.restore(now, ban, *length);
         }
-        self.ledger.recognise(now, held);
-        if !held.is_empty() {
-            self.compare(now, now.mono, held);
+        self.ledger.recognise(now, found);
+        if !found.is_empty() {
+            self.compare(now, now.mono, found);
         }
         self.lift_protected(now);
         if self.settings.mode == Mode::Observe {
@@ -384,24 +407,14 @@ impl Engine {
         self.decoder.refusals()
     }
 
-    /// Enters a ban and sends it on its way. In a capture nothing takes effect.
-    fn block(&mut self, now: Now, block: Block, cause: Cause) {
-        if self.view == View::Capture {
-            return;
-        }
-        self.owed.forget(&block.prefix());
-        if let Some((prefix, id)) = self.ledger.enter(now, block, cause) {
-            self.actions.push_back(Action::Release(vec![prefix]));
-            self.record(now, What::Unban { id, prefix, why: Ending::Evicted });
-        }
-        self.actions.push_back(Action::Enforce(vec![block]));
-    }
-
     /// Sends these bans to the kernel with the time that they have left.
     fn enforce(&mut self, now: Now, prefixes: &[Prefix]) {
         let blocks: Vec<Block> = prefixes
             .iter()
-            .filter_map(|prefix| self.policy.block(*prefix, self.ledger.remaining(now, prefix)?).ok())
+            .filter_map(|prefix| {
+                let (how, remaining) = (self.ledger.how(prefix)?, self.ledger.remaining(now, prefix)?);
+                self.policy.grant(*prefix, how, remaining).ok()
+            })
             .collect();
         if !blocks.is_empty() {
             self.actions.push_back(Action::Enforce(blocks));
@@ -410,7 +423,13 @@ impl Engine {
 
     /// Ends these bans.
     fn lift(&mut self, now: Now, prefixes: &[Prefix], why: Ending) -> Vec<Ban> {
-        let lifted: Vec<Ban> = prefixes.iter().filter_map(|prefix| self.ledger.remove(now, prefix)).collect();
+        // Somebody wants these in.
+        let is_pardon = matches!(why, Ending::Operator | Ending::Pardoned | Ending::Protected);
+        let end = |prefix| match is_pardon {
+            true => self.ledger.pardon(now, prefix),
+            false => self.ledger.remove(now, prefix),
+        };
+        let lifted: Vec<Ban> = prefixes.iter().filter_map(end).collect();
         self.let_in(now, &lifted, why);
         lifted
     }
@@ -422,7 +441,7 @@ impl Engine {
         }
         self.actions.push_back(Action::Release(over.iter().map(|ban| ban.prefix).collect()));
         for ban in over {
-            self.record(now, What::Unban { id: ban.id, prefix: ban.prefix, why });
+            self.record(now, What::Unban { id: ban.id, prefix: ban.prefix, how: ban.how, why });
         }
     }
 

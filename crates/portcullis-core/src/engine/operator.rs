@@ -1,7 +1,7 @@
 //! What an operator may ask: by hand, through the same policy and the same ledger as everything else.
 
 use super::*;
-use crate::event::Until;
+use crate::event::{How, Until};
 
 /// Why a ban by hand was not entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,13 @@ impl Engine {
         overlapping.extend(self.ledger.inside(&prefix).into_iter().filter(|inner| *inner != prefix));
         let (mut replaced, end) = (Vec::new(), length.map(|length| now.wall + length));
         for other in overlapping.iter().filter_map(|other| self.ledger.get(now, other)) {
+            // A hold gives way to whatever an operator says.
+            if other.how == How::Held {
+                if prefix.covers(&other.prefix) {
+                    replaced.push(other.prefix);
+                }
+                continue;
+            }
             let ends_first = match (other.until, end) {
                 (_, None) => true,
                 (Until::Ever, Some(_)) => false,
@@ -92,7 +99,7 @@ impl Engine {
             Selector::Id(id) => self.ledger.find(id).into_iter().collect(),
         };
         for prefix in &meant {
-            self.judge.forget(prefix);
+            self.forget_evidence(prefix);
             if let Some(singly) = &mut self.singly {
                 singly.forget(prefix);
             }
@@ -100,11 +107,15 @@ impl Engine {
         self.lift(now, &meant, Ending::Operator)
     }
 
+    /// What counts against it no longer does.
+    pub(super) fn forget_evidence(&mut self, prefix: &Prefix) {
+        self.judge.forget(prefix);
+        self.judge_of_proved.forget(prefix);
+    }
+
     fn automatic_around(&self, now: Now, prefix: &Prefix) -> Vec<Prefix> {
         let around = self.ledger.around(prefix).into_iter();
-        around
-            .filter(|outer| self.ledger.get(now, outer).is_some_and(|ban| ban.cause.is_automatic()))
-            .collect()
+        around.filter(|outer| self.ledger.get(now, outer).is_some_and(|ban| ban.is_automatic())).collect()
     }
 
     /// The bans that `prefix` lies inside of, widest first: what still shuts it out.
@@ -193,11 +204,12 @@ impl Engine {
         let mode = settings.mode;
         if settings.trigger != self.settings.trigger {
             self.judge = Box::new(Trigger::new(settings.trigger, self.secret));
+            self.judge_of_proved = Box::new(Trigger::new(settings.trigger, self.secret));
         }
         if settings.singly != self.settings.singly {
             self.singly = settings.singly.map(|own| singly::Singly::new(own, self.secret));
         }
-        self.ledger.set_terms(settings.terms);
+        self.reconfigure_answering(settings.terms, &settings.answering);
         self.reconfigure_doors(now, std::mem::take(&mut settings.doors));
         self.policy.allow(settings.allow.clone());
         self.settings = Settings { mode: self.settings.mode, ..settings };

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::{Engine, Freshness, Host, Presence};
-use crate::event::{Ban, Cause, Ending, Fate, Mode, What};
+use crate::event::{Ban, Cause, Ending, Fate, How, Mode, What};
 use crate::net::{Prefix, Protocol};
 use crate::scan::sources::{Memory, Secret, Sources};
 use crate::scan::{Contact, Probe};
@@ -99,22 +99,23 @@ pub(super) fn is_event(contact: &Contact) -> bool {
 }
 
 impl Engine {
-    /// Whether a source is banned, and nothing that it does is told any more. One by one it is told of those whom others
-    /// had blocked: whether that still holds, nobody here knows.
-    pub(super) fn is_untold_if_blocked(&self, source: IpAddr) -> bool {
-        let Some(cause) = self.ledger.covering(source).and_then(|prefix| self.ledger.cause(&prefix)) else {
-            return false;
-        };
-        self.singly
-            .as_ref()
-            .is_none_or(|own| !own.settings.tells_blocked && !matches!(cause, Cause::FoundInForce))
+    /// Whether a contact comes from who is shut out, and is not judged any more. Who is held can still prove himself: a
+    /// handshake that he had begun before may be finished. One by one it is told of those whom others had blocked:
+    /// whether that still holds, nobody here knows.
+    pub(super) fn is_untold_if_blocked(&self, contact: &Contact) -> bool {
+        let Some(prefix) = self.ledger.covering(contact.source) else { return false };
+        if self.ledger.how(&prefix) == Some(How::Held) {
+            return !contact.proves_its_source();
+        }
+        let is_found = matches!(self.ledger.cause(&prefix), Some(Cause::FoundInForce));
+        self.singly.as_ref().is_none_or(|own| !own.settings.tells_blocked && !is_found)
     }
 
     /// Judges one event, and tells it.
     pub(super) fn count_singly(&mut self, probe: Probe, host: &mut dyn Host) -> Option<Fate> {
         let (now, contact) = (probe.at, probe.contact);
         let source = Prefix::single(contact.source);
-        let term = self.ledger.term(now, &source);
+        let term = self.ledger.term(now, &source, How::Banned);
         let singly = self.singly.as_mut()?;
         let mut granted = None;
         let fate = match self.policy.block(source, term) {
@@ -161,7 +162,7 @@ impl Engine {
     /// stays as it is.
     pub fn give_up(&mut self, now: Now, prefix: Prefix) {
         if let Some(ban) = self.ledger.remove(now, &prefix) {
-            self.record(now, What::Unban { id: ban.id, prefix, why: Ending::GivenUp });
+            self.record(now, What::Unban { id: ban.id, prefix, how: ban.how, why: Ending::GivenUp });
         }
     }
 }

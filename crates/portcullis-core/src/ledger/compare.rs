@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Ledger;
-use crate::event::{Ban, BanState, Cause};
+use crate::event::{Ban, BanState, Cause, How};
 use crate::net::Prefix;
 use crate::policy::Block;
 use crate::time::{Mono, Now};
@@ -18,8 +18,24 @@ const RELEASED_MOST: usize = 65_536;
 /// A ban in the ledger and an element in the kernel may end this far apart (the kernel's clock ticks coarsely).
 pub(crate) const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// An element as the kernel holds it: whom, and how long still (`None` is for ever).
-pub type Held = (Prefix, Option<Duration>);
+/// An element as it was found in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whom.
+    pub prefix: Prefix,
+    /// In which kind of set. Whoever is in both is banned.
+    pub how: How,
+    /// How long still; `None` is for ever.
+    pub remaining: Option<Duration>,
+}
+
+impl Found {
+    /// In the sets of those who are banned.
+    #[must_use]
+    pub fn banned(prefix: Prefix, remaining: Option<Duration>) -> Found {
+        Found { prefix, how: How::Banned, remaining }
+    }
+}
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,15 +83,22 @@ impl Ledger {
         &mut self,
         now: Now,
         listed: Mono,
-        held: &[Held],
-        grant: impl Fn(Prefix, Option<Duration>) -> Option<Block>,
+        found: &[Found],
+        grant: impl Fn(&Found) -> Option<Block>,
     ) -> Difference {
-        let in_kernel: BTreeMap<Prefix, Option<Duration>> = held.iter().copied().collect();
+        let mut in_kernel: BTreeMap<Prefix, Found> = BTreeMap::new();
+        for own in found {
+            let known = in_kernel.entry(own.prefix).or_insert(*own);
+            if own.how > known.how {
+                *known = *own;
+            }
+        }
         let mut difference = Difference::default();
         for (prefix, entry) in &self.bans {
             let is_expected = matches!(entry.state, BanState::InForce | BanState::Unsaved);
             let ends_now = entry.deadline.is_some_and(|deadline| deadline.since(now.mono) < TOLERANCE);
-            if is_expected && entry.acknowledged < listed && !ends_now && !in_kernel.contains_key(prefix) {
+            let is_there = in_kernel.get(prefix).is_some_and(|found| found.how >= entry.how);
+            if is_expected && entry.acknowledged < listed && !ends_now && !is_there {
                 difference.missing.push(*prefix);
             }
         }
@@ -87,28 +110,33 @@ impl Ledger {
             }
         }
         let was_released = self.released.since(listed);
-        let unknown: Vec<Held> = in_kernel
-            .into_iter()
-            .filter(|(prefix, _)| !self.bans.contains_key(prefix) && !was_released(prefix))
+        let unknown: Vec<Found> = in_kernel
+            .into_values()
+            .filter(|found| !self.bans.contains_key(&found.prefix) && !was_released(&found.prefix))
             .collect();
         drop(was_released);
-        for (prefix, remaining) in unknown {
-            let Some(block) = grant(prefix, remaining) else {
+        for found in unknown {
+            let prefix = found.prefix;
+            let Some(block) = grant(&found) else {
                 difference.forbidden.push(prefix);
                 continue;
             };
             let entry = self.begin(now, block, Cause::FoundInForce, BanState::InForce);
             difference.adopted.push(entry.ban(now, prefix));
             self.put(prefix, entry);
-            self.dirty.insert(prefix);
+            self.changed(prefix, found.how);
         }
         difference
     }
 
     /// At start, before anything is sent: a restored ban that the kernel already holds is in force, until the time
     /// that the kernel says.
-    pub fn recognise(&mut self, now: Now, held: &[Held]) {
-        for (prefix, remaining) in held {
+    pub fn recognise(&mut self, now: Now, found: &[Found]) {
+        for Found { prefix, how, remaining } in found {
+            // Who is only held there is not banned yet.
+            if self.bans.get(prefix).is_none_or(|entry| entry.how != *how) {
+                continue;
+            }
             let Some(mut entry) = self.take(prefix) else { continue };
             entry.state = BanState::InForce;
             entry.acknowledged = now.mono;

@@ -1,6 +1,7 @@
-//! Bans in force: cause, since, until. The only expiry queue, and the only place that knows what should be in the
+//! Bans and holds in force: cause, since, until. The only expiry queue, and the only place that knows what should be in the
 //! kernel; what is there in truth comes back as acknowledgements ([`Ledger::acknowledge`]) and comparisons
-//! ([`Ledger::compare`]).
+//! ([`Ledger::compare`]). What is said of bans here holds for holds too, unless they are named; but a hold is not for
+//! the store: it ends within minutes, and over a restart the kernel keeps it.
 
 mod compare;
 mod ends;
@@ -15,14 +16,14 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use crate::event::{Ban, BanState, Cause, Id, Until};
+use crate::event::{Ban, BanState, Cause, How, Id, Until};
 use crate::net::Prefix;
 use crate::policy::Block;
 use crate::scan::sources::Secret;
 use crate::time::{Mono, Now, Wall};
 
 pub(crate) use compare::TOLERANCE;
-pub use compare::{Difference, Held};
+pub use compare::{Difference, Found};
 use ends::Ends;
 pub use past::{Past, Terms};
 use states::States;
@@ -65,12 +66,14 @@ pub enum Change {
 #[derive(Clone, Debug)]
 struct Entry {
     id: Id,
+    how: How,
     cause: Cause,
     since: Wall,
     length: Option<Duration>,
     deadline: Option<Mono>,
     state: BanState,
     times: u32,
+    pardoned: Option<Wall>,
     /// When the kernel acknowledged it last.
     acknowledged: Mono,
     tries: u32,
@@ -88,6 +91,8 @@ pub struct Ledger {
     lengths: BTreeMap<(bool, u8), usize>,
     ends: Ends,
     states: States,
+    /// How many of them are holds.
+    holds: usize,
     retries: BTreeSet<(Mono, Prefix)>,
     /// Changed since the store last took them; bounded by what the ledger ever held between two saves.
     dirty: BTreeSet<Prefix>,
@@ -117,6 +122,7 @@ impl Ledger {
             lengths: BTreeMap::new(),
             ends: Ends::default(),
             states: States::default(),
+            holds: 0,
             retries: BTreeSet::new(),
             dirty: BTreeSet::new(),
             past: past::History::new(terms, secret),
@@ -161,6 +167,12 @@ impl Ledger {
     #[must_use]
     pub fn cause(&self, prefix: &Prefix) -> Option<&Cause> {
         self.bans.get(prefix).map(|entry| &entry.cause)
+    }
+
+    /// How much of exactly this prefix is shut out.
+    #[must_use]
+    pub fn how(&self, prefix: &Prefix) -> Option<How> {
+        self.bans.get(prefix).map(|entry| entry.how)
     }
 
     /// The ban of exactly this prefix.
@@ -224,6 +236,12 @@ impl Ledger {
         self.states.count(state)
     }
 
+    /// How many of them are holds.
+    #[must_use]
+    pub fn holds(&self) -> usize {
+        self.holds
+    }
+
     /// How many bans there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -236,25 +254,36 @@ impl Ledger {
         self.bans.is_empty()
     }
 
-    /// How long the next automatic ban of `prefix` is; `None` is for ever.
+    /// How long the next automatic ban, or hold, of `prefix` is; `None` is for ever.
     #[must_use]
-    pub fn term(&self, now: Now, prefix: &Prefix) -> Option<Duration> {
-        self.past.term(now, prefix)
+    pub fn term(&self, now: Now, prefix: &Prefix, how: How) -> Option<Duration> {
+        self.past.term(now, prefix, how)
     }
 
     /// Enters a ban that policy has granted; it is pending until the kernel agrees. A ban of the same prefix is
     /// replaced. Returns who had to make room.
-    pub fn enter(&mut self, now: Now, block: Block, cause: Cause) -> Option<(Prefix, Id)> {
+    pub fn enter(&mut self, now: Now, block: Block, cause: Cause) -> Option<Ban> {
         let prefix = block.prefix();
-        let evicted = if self.bans.len() >= CAPACITY && !self.bans.contains_key(&prefix) {
-            self.soonest_to_end().and_then(|prefix| self.remove(now, &prefix).map(|ban| (prefix, ban.id)))
+        let before = self.bans.get(&prefix).map(|entry| (entry.how, entry.times));
+        let evicted = if self.bans.len() >= CAPACITY && before.is_none() {
+            self.soonest_to_end().and_then(|prefix| self.remove(now, &prefix))
         } else {
             None
         };
+        if let Some((How::Held, times)) = before {
+            self.past.add(now, prefix, How::Held, times);
+        }
         let entry = self.begin(now, block, cause, BanState::Pending);
         self.put(prefix, entry);
-        self.dirty.insert(prefix);
+        self.changed(prefix, block.how());
         evicted
+    }
+
+    /// Whether the store has to hear of it: not of holds.
+    fn changed(&mut self, prefix: Prefix, how: How) {
+        if how == How::Banned {
+            self.dirty.insert(prefix);
+        }
     }
 
     /// Brings back a ban of an earlier run, not yet in the kernel. Its end on the calendar is believed only as far
@@ -272,12 +301,14 @@ impl Ledger {
         };
         let entry = Entry {
             id: ban.id,
+            how: ban.how,
             cause: ban.cause.clone(),
             since: ban.since,
             length,
             deadline: remaining.map(|left| now.mono + left),
             state: BanState::Pending,
             times: ban.times,
+            pardoned: ban.pardoned,
             acknowledged: now.mono,
             tries: 0,
             is_told: true,
@@ -297,9 +328,17 @@ impl Ledger {
     pub fn remove(&mut self, now: Now, prefix: &Prefix) -> Option<Ban> {
         let entry = self.take(prefix)?;
         self.released.add(now.mono, *prefix);
-        self.past.add(now, *prefix, entry.times);
-        self.dirty.insert(*prefix);
+        self.past.add(now, *prefix, entry.how, entry.times);
+        self.changed(*prefix, entry.how);
         Some(entry.ban(now, *prefix))
+    }
+
+    /// Ends a ban because somebody wants the prefix to come in: should it be banned again, that begins small.
+    pub fn pardon(&mut self, now: Now, prefix: &Prefix) -> Option<Ban> {
+        let ban = self.remove(now, prefix)?;
+        self.past.pardon(now, *prefix);
+        self.dirty.insert(*prefix);
+        Some(ban)
     }
 
     /// The bans whose time is over by `now`, taken out.
@@ -361,8 +400,10 @@ impl Ledger {
             && let Some(prefix) = self.dirty.pop_first()
         {
             changes.push(match self.bans.get(&prefix) {
-                Some(entry) => Change::Banned { ban: entry.ban(now, prefix), length: entry.length },
-                None => Change::Gone { prefix, past: self.past.get(now, &prefix) },
+                Some(entry) if entry.how == How::Banned => {
+                    Change::Banned { ban: entry.ban(now, prefix), length: entry.length }
+                }
+                _ => Change::Gone { prefix, past: self.past.get(now, &prefix) },
             });
         }
         changes
@@ -412,14 +453,17 @@ impl Ledger {
 
     /// A ban that begins now, with the next number; [`Ledger::put`] enters it.
     fn begin(&mut self, now: Now, block: Block, cause: Cause, state: BanState) -> Entry {
+        let (prefix, how) = (block.prefix(), block.how());
         Entry {
             id: self.next_id(),
+            how,
             cause,
             since: now.wall,
             length: block.remaining(),
             deadline: block.remaining().map(|length| now.mono + length),
             state,
-            times: self.past.times(now, &block.prefix()).saturating_add(1),
+            times: self.past.times(now, &prefix, how).saturating_add(1),
+            pardoned: self.past.pardoned(now, &prefix),
             acknowledged: now.mono,
             tries: 0,
             is_told: state == BanState::InForce,
@@ -430,9 +474,11 @@ impl Ledger {
         if let Some(before) = self.bans.get(&prefix) {
             self.ends.remove(prefix, before);
             self.states.remove(before.state);
+            self.holds -= usize::from(before.how == How::Held);
         }
         self.ends.add(prefix, &entry);
         self.states.add(entry.state);
+        self.holds += usize::from(entry.how == How::Held);
         if self.bans.insert(prefix, entry).is_none() {
             *self.lengths.entry((prefix.address().is_ipv6(), prefix.length())).or_default() += 1;
             self.order.insert(prefix);
@@ -444,6 +490,7 @@ impl Ledger {
         self.order.remove(prefix);
         self.ends.remove(*prefix, &entry);
         self.states.remove(entry.state);
+        self.holds -= usize::from(entry.how == How::Held);
         let length = (prefix.address().is_ipv6(), prefix.length());
         if let Some(count) = self.lengths.get_mut(&length) {
             *count -= 1;
@@ -469,11 +516,13 @@ impl Entry {
         Ban {
             id: self.id,
             prefix,
+            how: self.how,
             cause: self.cause.clone(),
             since: self.since,
             until,
             state: self.state,
             times: self.times,
+            pardoned: self.pardoned,
         }
     }
 }

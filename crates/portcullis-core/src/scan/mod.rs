@@ -87,6 +87,14 @@ impl Contact {
     pub fn is_mid_conversation(&self) -> bool {
         matches!(self.kind, Kind::Ack | Kind::Maimon)
     }
+
+    /// Whether nobody but its source can have sent it: a handshake was finished with a number that we chose. All
+    /// others can be forged, and a RST that answers our SYN-ACK proves nothing, since its number is the sender's (RFC
+    /// 9293 §3.10.7).
+    #[must_use]
+    pub fn proves_its_source(&self) -> bool {
+        self.kind == Kind::Connect
+    }
 }
 
 /// How sure it is that a contact was no answer to something of ours.

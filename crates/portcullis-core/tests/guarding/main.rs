@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a story fails where it stands")]
 
+mod brake;
 mod doors;
+mod holding;
 mod kinds;
 mod knocks;
+mod properties;
 mod singly;
 mod story;
 mod trial;
@@ -12,8 +15,8 @@ mod trial;
 use std::time::Duration;
 
 use portcullis_core::engine::operator::{BanRefusal, Selector};
-use portcullis_core::event::{Ban, BanState, Cause, Id, Kind, Mode, Protection, Until};
-use portcullis_core::ledger::Past;
+use portcullis_core::event::{Ban, BanState, Cause, How, Id, Kind, Mode, Protection, Until};
+use portcullis_core::ledger::{Found, Past};
 use portcullis_core::net::Prefix;
 use portcullis_core::policy::Connected;
 use portcullis_core::time::Wall;
@@ -242,14 +245,14 @@ fn what_a_listing_could_not_know_is_neither_missed_nor_adopted() {
     let listed = story.now.mono;
     story.engine.unban(story.now, Selector::All);
     story.told();
-    story.engine.compare(story.now, listed, &[(prefix(STRANGER), Some(seconds(60)))]);
+    story.engine.compare(story.now, listed, &[Found::banned(prefix(STRANGER), Some(seconds(60)))]);
     assert_eq!(story.told(), [""; 0], "released after the listing was begun");
 }
 
 #[test]
 fn a_stranger_in_the_sets_is_adopted_but_nobody_protected() {
     let mut story = Story::new(Mode::Observe);
-    let held = [(prefix(STRANGER), Some(seconds(60))), (prefix("192.0.2.1"), None)];
+    let held = [Found::banned(prefix(STRANGER), Some(seconds(60))), Found::banned(prefix("192.0.2.1"), None)];
     story.engine.compare(story.now, story.now.mono, &held);
     assert_eq!(story.told(), ["ban 198.51.100.7/32 60s in force", "release [192.0.2.1/32]"]);
 }
@@ -328,11 +331,13 @@ fn the_largest_numbers_that_a_store_can_hold_stop_nothing() {
     let ban = Ban {
         id: Id(u64::MAX - 8),
         prefix: prefix("198.18.0.1"),
+        how: How::Banned,
         cause: Cause::FoundInForce,
         since: ended,
         until: Until::Ever,
         state: BanState::Pending,
         times: u32::MAX,
+        pardoned: None,
     };
     story.engine.restore(story.now, &[(ban, None)], &past, &[], 0);
     story.told();
@@ -370,7 +375,7 @@ fn who_is_to_be_let_in_is_let_in_as_soon_as_the_kernel_agrees() {
     story.told();
     assert!(story.engine.is_release_owed(&prefix(STRANGER)));
     story.pass(seconds(61));
-    let held = [(prefix(STRANGER), Some(seconds(500)))];
+    let held = [Found::banned(prefix(STRANGER), Some(seconds(500)))];
     story.engine.compare(story.now, story.now.mono, &held);
     assert_eq!(story.told(), [""; 0], "he is not adopted as somebody's ban");
     story.kernel_agrees = true;

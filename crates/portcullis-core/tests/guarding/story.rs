@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_core::door::{DoorId, Spending};
-use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View};
-use portcullis_core::event::{Action, Kind, Mode, Protection, What};
+use portcullis_core::engine::answering::{self, Unproved};
+use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, brake};
+use portcullis_core::event::{Action, How, Kind, Mode, Protection, What};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{Endpoint, PortSet, Prefix, Protocol};
@@ -30,6 +31,8 @@ pub struct Services {
     pub is_mute: bool,
     /// Who has a session behind a door.
     pub sessions: HashSet<IpAddr>,
+    /// Who has a connection with us.
+    pub peers: HashSet<IpAddr>,
 }
 
 impl Host for Services {
@@ -46,6 +49,10 @@ impl Host for Services {
     fn has_session(&mut self, guest: IpAddr, _: &[(Protocol, PortSet)]) -> bool {
         self.sessions.contains(&guest)
     }
+
+    fn has_peer_in(&mut self, prefix: &Prefix) -> bool {
+        self.peers.iter().any(|peer| prefix.contains(*peer))
+    }
 }
 
 pub struct Story {
@@ -56,6 +63,8 @@ pub struct Story {
     pub kernel_agrees: bool,
     /// Whom the kernel drops.
     pub kernel: Vec<Prefix>,
+    /// Whom it holds.
+    pub held: Vec<Prefix>,
     /// Which doors are open for whom.
     pub open: Vec<(DoorId, IpAddr)>,
     /// Whether the disk strikes what is spent; `None`: it has not answered yet.
@@ -76,6 +85,14 @@ pub fn settings(mode: Mode) -> Settings {
             growth: 2.0,
             ceiling: Duration::from_secs(7200),
             memory: Duration::from_secs(86_400),
+            hold: Duration::from_secs(60),
+            hold_ceiling: Duration::from_secs(120),
+        },
+        // Most stories are about what a ban does; `holding` tells the others.
+        answering: answering::Settings {
+            unproved: Unproved::Ban,
+            brake: brake::Settings { limit: 0 },
+            ..answering::Settings::default()
         },
         allow: vec!["203.0.113.0/24".parse().unwrap()],
         singly: None,
@@ -101,6 +118,29 @@ pub fn surroundings() -> Surroundings {
     }
 }
 
+/// A contact of this kind, from one address to one port of another.
+pub fn contact_of(source: IpAddr, address: IpAddr, kind: Kind, port: u16) -> Contact {
+    let protocol = match kind {
+        Kind::Udp => Protocol::Udp,
+        Kind::Sctp => Protocol::Sctp,
+        Kind::IpProtocol => Protocol::Ip,
+        Kind::IcmpSweep => Protocol::Icmp,
+        _ => Protocol::Tcp,
+    };
+    let target = Endpoint { protocol, address, port };
+    let flags = TcpFlags(match kind {
+        Kind::Syn => TcpFlags::SYN,
+        Kind::Fin => TcpFlags::FIN,
+        Kind::Maimon => TcpFlags::FIN | TcpFlags::ACK,
+        Kind::Ack => TcpFlags::ACK,
+        Kind::Xmas => TcpFlags::FIN | TcpFlags::PSH | TcpFlags::URG,
+        _ => 0,
+    });
+    let (source_port, has_ip_options) = (40_000, false);
+    let (is_cut_up, fingerprint) = (false, Fingerprint::default());
+    Contact { source, source_port, target, kind, flags, has_ip_options, is_cut_up, fingerprint, interface: 1 }
+}
+
 impl Story {
     pub fn new(mode: Mode) -> Story {
         Story::with(settings(mode))
@@ -116,6 +156,7 @@ impl Story {
             now,
             kernel_agrees: true,
             kernel: Vec::new(),
+            held: Vec::new(),
             open: Vec::new(),
             strikes: Some(true),
             spending: Vec::new(),
@@ -124,37 +165,9 @@ impl Story {
     }
 
     pub fn contact(&mut self, source: &str, kind: Kind, port: u16) -> Vec<String> {
-        let protocol = match kind {
-            Kind::Udp => Protocol::Udp,
-            Kind::Sctp => Protocol::Sctp,
-            Kind::IpProtocol => Protocol::Ip,
-            Kind::IcmpSweep => Protocol::Icmp,
-            _ => Protocol::Tcp,
-        };
         let source: IpAddr = source.parse().unwrap();
         let address = if source.is_ipv4() { HERE } else { "2001:db8::2" }.parse().unwrap();
-        let target = Endpoint { protocol, address, port };
-        let flags = TcpFlags(match kind {
-            Kind::Syn => TcpFlags::SYN,
-            Kind::Fin => TcpFlags::FIN,
-            Kind::Maimon => TcpFlags::FIN | TcpFlags::ACK,
-            Kind::Ack => TcpFlags::ACK,
-            Kind::Xmas => TcpFlags::FIN | TcpFlags::PSH | TcpFlags::URG,
-            _ => 0,
-        });
-        let (source_port, has_ip_options) = (40_000, false);
-        let (is_cut_up, fingerprint) = (false, Fingerprint::default());
-        let contact = Contact {
-            source,
-            source_port,
-            target,
-            kind,
-            flags,
-            has_ip_options,
-            is_cut_up,
-            fingerprint,
-            interface: 1,
-        };
+        let contact = contact_of(source, address, kind, port);
         self.engine.contact(self.now, contact, &mut self.services);
         self.told()
     }
@@ -199,8 +212,11 @@ impl Story {
                 Action::Enforce(blocks) => {
                     let answer = || if self.kernel_agrees { Ok(()) } else { Err("no".to_owned()) };
                     let answers: Vec<_> = blocks.iter().map(|block| (block.prefix(), answer())).collect();
-                    if self.kernel_agrees {
-                        self.kernel.extend(blocks.iter().map(|block| block.prefix()));
+                    for block in blocks.iter().filter(|_| self.kernel_agrees) {
+                        match block.how() {
+                            How::Held => self.held.push(block.prefix()),
+                            How::Banned => self.kernel.push(block.prefix()),
+                        }
                     }
                     self.engine.enforced(self.now, &answers);
                 }
@@ -208,6 +224,7 @@ impl Story {
                     told.push(format!("release {prefixes:?}"));
                     if self.kernel_agrees {
                         self.kernel.retain(|prefix| !prefixes.contains(prefix));
+                        self.held.retain(|prefix| !prefixes.contains(prefix));
                     }
                     self.engine.released(self.now, &prefixes, self.kernel_agrees);
                 }
@@ -256,15 +273,22 @@ fn words(what: &What) -> String {
         }
         What::Ban(ban) => {
             let state = ban.state.words();
+            let how = match ban.how {
+                How::Held => "hold",
+                How::Banned => "ban",
+            };
+            let pardoned = if ban.pardoned.is_some() { ", pardoned before" } else { "" };
             match ban.until {
-                portcullis_core::event::Until::Ever => format!("ban {} ever {state}", ban.prefix),
+                portcullis_core::event::Until::Ever => format!("{how} {} ever {state}{pardoned}", ban.prefix),
                 portcullis_core::event::Until::At(end) => {
-                    format!("ban {} {}s {state}", ban.prefix, end.since(ban.since).as_secs())
+                    format!("{how} {} {}s {state}{pardoned}", ban.prefix, end.since(ban.since).as_secs())
                 }
             }
         }
         What::TrialOver { mode } => format!("trial over: {}", mode.name()),
-        What::Unban { prefix, why, .. } => format!("unban {prefix} {}", why.words()),
+        What::Brake(told) => format!("brake {} {:?}", told.is_on, told.kept_back),
+        What::Unban { prefix, how: How::Banned, why, .. } => format!("unban {prefix} {}", why.words()),
+        What::Unban { prefix, how: How::Held, why, .. } => format!("hold of {prefix} {}", why.words()),
         What::Allow { prefix, until } => format!("allow {prefix} {}", until.is_some()),
         What::Refused { prefix, protected, why } => format!("refused {prefix} {protected} {why:?}"),
         What::Repair { bans, guests: 0 } => format!("repair {bans}"),

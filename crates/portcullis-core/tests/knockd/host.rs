@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_core::door::{
     self, Door, Event, FlagTests, Lock, Name, OneTime, Sequence, Settings, Step, Style,
 };
-use portcullis_core::engine::{self, Engine, Freshness, Host, Presence, View};
+use portcullis_core::engine::{self, Engine, Freshness, Host, Presence, View, answering};
 use portcullis_core::event::{Action, Mode, What};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
@@ -181,7 +181,10 @@ impl CaseHost {
                 growth: 1.0,
                 ceiling: Duration::from_secs(600),
                 memory: Duration::from_secs(600),
+                hold: Duration::from_secs(60),
+                hold_ceiling: Duration::from_secs(120),
             },
+            answering: answering::Settings::default(),
             allow: Vec::new(),
             singly: None,
             doors: Settings { doors },

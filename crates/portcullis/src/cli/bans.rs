@@ -32,7 +32,7 @@ pub fn bans(arguments: &BansArguments) -> Result<Exit, Failure> {
             return output.line(&json::text(&json::Line { time, event: Event::Ban(ban) }));
         }
         if std::mem::take(&mut is_first) && output.is_terminal() {
-            output.line(&row("NUMBER", "WHO", "UNTIL", "STATE", "CAUSE"))?;
+            output.line(&row(["NUMBER", "WHO", "HOW", "UNTIL", "STATE", "CAUSE"]))?;
         }
         output.line(&describe(&ban))
     })?;
@@ -51,11 +51,13 @@ fn describe(ban: &BanFields) -> String {
     if ban.times > 1 {
         cause = format!("{cause} (time {})", ban.times);
     }
-    row(&ban.id, &ban.prefix, &ban.until, &ban.state, &cause)
+    if let Some(at) = &ban.pardoned {
+        cause = format!("{cause} (let in before its time at {at})");
+    }
+    row([&ban.id, &ban.prefix, &ban.how, &ban.until, &ban.state, &cause])
 }
 
-fn row(id: &str, prefix: &str, until: &str, state: &str, cause: &str) -> String {
-    let [id, prefix, until, state, cause] =
-        [id, prefix, until, state, cause].map(|text| Escaped(text).to_string());
-    format!("{id:<8} {prefix:<20} {until:<24} {state:<17} {cause}")
+fn row(fields: [&str; 6]) -> String {
+    let [id, prefix, how, until, state, cause] = fields.map(|text| Escaped(text).to_string());
+    format!("{id:<8} {prefix:<20} {how:<6} {until:<24} {state:<17} {cause}")
 }

@@ -79,13 +79,19 @@ fn describe(status: &Status) -> Vec<String> {
                 String::new()
             }
         ),
-        format!("bans           {}{}", status.bans, not_whole(status)),
+        format!("bans           {}, and {} held{}", status.bans, status.held, not_whole(status)),
         format!("allowed        {} by hand", status.allowances),
     ];
     lines.extend(protected(status));
     if !status.shut.is_empty() {
         let shut = clean(&status.shut.join(" and "));
         lines.push(format!("doors          shut {shut} to all who have not knocked; see: portcullis doors"));
+    }
+    if let Some(kept_back) = &status.brake {
+        lines.push(format!(
+            "brake          on: too many scanners at once; kept back, since connected with this host: {}",
+            list(kept_back)
+        ));
     }
     if status.records_left_out > 0 {
         lines.push(format!(

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::doors::{self, DoorSays};
 use super::duration::Span;
-use super::{Config, EngineChoice, Trigger};
+use super::{Config, EngineChoice, Trigger, Unproved};
 use crate::escape::printable;
 
 /// What `portcullis check` prints of a configuration without faults. The field names are those of its JSON form;
@@ -84,6 +84,8 @@ pub struct Protects {
     pub logged_in: bool,
     /// Whether networks of containers are.
     pub containers: bool,
+    /// Automatic bans and holds a minute beyond which the brake is on; 0 is no brake.
+    pub brake: u32,
 }
 
 /// What is done about a scanner.
@@ -102,6 +104,12 @@ pub struct Responds {
     pub ban_max_seconds: f64,
     /// How long a source must stay away to count as new.
     pub memory_seconds: f64,
+    /// `hold` or `ban`: what a scan costs that does not prove who sent it.
+    pub unproved: &'static str,
+    /// Length of a first hold in seconds.
+    pub hold_seconds: f64,
+    /// The longest hold.
+    pub hold_max_seconds: f64,
     /// Whether bans outlive the program.
     pub keep_on_stop: bool,
     /// The first bans of a source that keeps coming back, as text; at most five, the last is the longest.
@@ -163,6 +171,7 @@ pub fn describe(config: &Config) -> Description {
             time_servers: config.protect.time_servers,
             logged_in: config.protect.logged_in,
             containers: config.protect.containers,
+            brake: config.protect.brake,
         },
         responds: Responds {
             mode: config.respond.mode.name(),
@@ -171,6 +180,12 @@ pub fn describe(config: &Config) -> Description {
             growth: config.respond.growth,
             ban_max_seconds: config.respond.ban_max.as_secs_f64(),
             memory_seconds: config.respond.memory.as_secs_f64(),
+            unproved: match config.respond.unproved {
+                Unproved::Hold => "hold",
+                Unproved::Ban => "ban",
+            },
+            hold_seconds: config.respond.hold.as_secs_f64(),
+            hold_max_seconds: config.respond.hold_max.as_secs_f64(),
             keep_on_stop: config.respond.keep_on_stop,
             steps: steps(config),
         },
@@ -268,6 +283,14 @@ impl fmt::Display for Description {
             writeln!(f, "            all that comes in by {}", printable(&protects.interfaces.join(", ")))?;
         }
 
+        match protects.brake {
+            0 => writeln!(f, "            without a brake")?,
+            limit => writeln!(
+                f,
+                "            beyond {limit} bans and holds a minute the brake spares who is connected"
+            )?,
+        }
+
         let responds = &self.responds;
         let bans = match responds.ban_ever {
             true => "for ever".to_owned(),
@@ -285,6 +308,16 @@ impl fmt::Display for Description {
                 writeln!(f, "            when the program stops, bans {stop}")?;
             }
             _ => writeln!(f, "Does        observe: tells, and bans nobody (it would ban {bans})")?,
+        }
+        let (hold, longest) = (seconds(responds.hold_seconds), seconds(responds.hold_max_seconds));
+        match responds.unproved {
+            "ban" => {
+                writeln!(f, "            bans also who does not prove who he is: forged scans hit friends")?
+            }
+            _ => writeln!(
+                f,
+                "            who does not prove who he is is held instead, for {hold}, {longest} at most: what stands goes on"
+            )?,
         }
         for door in &self.doors {
             writeln!(f, "{door}")?;
@@ -323,7 +356,9 @@ A scan is   5 distinct ports within 1m from one source
             32768 sources are remembered at once
 Protects    this host's own addresses, the default gateways, the resolvers of /etc/resolv.conf
             time servers in use, hosts from where somebody is logged in, networks of this host's containers
+            beyond 100 bans and holds a minute the brake spares who is connected
 Does        observe: tells, and bans nobody (it would ban for 10m, 20m, 40m, 1h20m, … up to 7d; after 30d away a source counts as new)
+            who does not prove who he is is held instead, for 1m, 2m at most: what stands goes on
 Keeps       /var/lib/portcullis
 Answers     at /run/portcullis/ctl.sock, readable for group portcullis; only root changes things"
         );

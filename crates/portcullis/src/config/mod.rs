@@ -19,6 +19,7 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use portcullis_core::engine::answering::Unproved;
 pub use portcullis_core::event::Mode;
 use portcullis_core::net::{PortSet, Prefix};
 
@@ -88,6 +89,8 @@ pub struct Judge {
     pub window: Duration,
     /// How many sources are remembered at once, 1,024 to 1,048,576.
     pub sources: usize,
+    /// IPv6 networks whose addresses are judged one by one.
+    pub apart: Vec<Prefix>,
 }
 
 /// PortSentry's rule: so many, and it is a scan.
@@ -112,6 +115,12 @@ pub struct Respond {
     pub ban_max: Duration,
     /// How long a source must stay away to count as new.
     pub memory: Duration,
+    /// What a scan costs whose sender is not proved.
+    pub unproved: Unproved,
+    /// How long a first hold lasts.
+    pub hold: Duration,
+    /// No hold gets longer than this.
+    pub hold_max: Duration,
     /// Whether bans stay in the kernel when the program stops.
     pub keep_on_stop: bool,
 }
@@ -135,6 +144,8 @@ pub struct Protect {
     pub logged_in: bool,
     /// Whether the networks of this host's containers and virtual machines are.
     pub containers: bool,
+    /// Automatic bans and holds a minute that are usual; 0 is no brake.
+    pub brake: u32,
 }
 
 /// What is kept.
@@ -167,13 +178,21 @@ impl Default for Config {
                 engine: EngineChoice::Auto,
                 ring_mib: 16,
             },
-            judge: Judge { trigger: Trigger::Ports(5), window: Duration::from_secs(60), sources: 32_768 },
+            judge: Judge {
+                trigger: Trigger::Ports(5),
+                window: Duration::from_secs(60),
+                sources: 32_768,
+                apart: Vec::new(),
+            },
             respond: Respond {
                 mode: Mode::Observe,
                 ban: Some(Duration::from_secs(600)),
                 growth: 2.0,
                 ban_max: Duration::from_secs(7 * 86_400),
                 memory: Duration::from_secs(30 * 86_400),
+                unproved: Unproved::Hold,
+                hold: Duration::from_secs(60),
+                hold_max: Duration::from_secs(120),
                 keep_on_stop: true,
             },
             protect: Protect {
@@ -185,6 +204,7 @@ impl Default for Config {
                 time_servers: true,
                 logged_in: true,
                 containers: true,
+                brake: 100,
             },
             record: Record { state: PathBuf::from("/var/lib/portcullis") },
             control: Control {

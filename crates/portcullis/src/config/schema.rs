@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_core::net::{PortSet, Prefix};
 
 use super::doors::{Flags, Opens, SecretFile, WrittenStep};
-use super::{Config, EngineChoice, Mode, Trigger};
+use super::{Config, EngineChoice, Mode, Trigger, Unproved};
 
 /// A section of the file, such as `[watch]`, whose keys are put into a `T`.
 #[derive(Debug)]
@@ -312,6 +312,15 @@ pub const SECTIONS: &[Section] = &[
                     get: |c| c.judge.sources as u64,
                 },
             },
+            Key {
+                name: "apart",
+                about: &[
+                    "IPv6 networks where a /64 has many owners: each address there is judged, held and banned by",
+                    "itself. Elsewhere a far /64 is one source; on directly connected networks each address is.",
+                ],
+                default: "[]",
+                form: Form::Prefixes(|c| &mut c.judge.apart),
+            },
         ],
     },
     Section {
@@ -362,6 +371,44 @@ pub const SECTIONS: &[Section] = &[
                 about: &["How long a source must stay away before it counts as new."],
                 default: "\"30d\"",
                 form: Form::Span { low: SECOND, high: YEAR, at: |c| &mut c.respond.memory },
+            },
+            Key {
+                name: "unproved",
+                about: &[
+                    "What a scan costs that does not prove who sent it. Most don't: whoever scans closed ports can put",
+                    "any address on his packets. With \"ban\" anybody can have your users, your customers or the",
+                    "servers that you depend on banned by scanning in their name, and what stands is cut as well.",
+                ],
+                default: "\"hold\"",
+                form: Form::Word {
+                    words: &[
+                        (
+                            "hold",
+                            "its new connections are dropped for a short time; what stands goes on, and answers arrive",
+                        ),
+                        ("ban", "everything of it is dropped, as of who is proved; forged scans hit friends"),
+                    ],
+                    set: |c, word| c.respond.unproved = [Unproved::Hold, Unproved::Ban][word],
+                    get: |c| match c.respond.unproved {
+                        Unproved::Hold => 0,
+                        Unproved::Ban => 1,
+                    },
+                },
+            },
+            Key {
+                name: "hold",
+                about: &["How long the first hold of a source lasts. It grows as a ban does, counted apart."],
+                default: "\"1m\"",
+                form: Form::Span { low: SECOND, high: DAY, at: |c| &mut c.respond.hold },
+            },
+            Key {
+                name: "hold_max",
+                about: &[
+                    "No hold grows longer than this: the longest time that a friend in whose name somebody scanned",
+                    "has to wait until he can connect again.",
+                ],
+                default: "\"2m\"",
+                form: Form::Span { low: SECOND, high: DAY, at: |c| &mut c.respond.hold_max },
             },
             Key {
                 name: "keep_on_stop",
@@ -428,6 +475,22 @@ pub const SECTIONS: &[Section] = &[
                 ],
                 default: "true",
                 form: Form::Switch(|c| &mut c.protect.containers),
+            },
+            Key {
+                name: "brake",
+                about: &[
+                    "The brake: beyond so many automatic bans and holds a minute somebody forges scans, or the judge",
+                    "errs. Then who is not proved gets the shortest hold, who is proved is banned as ever, and whoever",
+                    "has a connection with this host is left alone and listed, until it is quiet again. 0: no brake.",
+                ],
+                default: "100",
+                form: Form::Whole {
+                    low: 0,
+                    high: 1_000_000,
+                    unit: "bans and holds a minute",
+                    set: |c, number| c.protect.brake = number as u32,
+                    get: |c| u64::from(c.protect.brake),
+                },
             },
         ],
     },

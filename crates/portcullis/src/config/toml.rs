@@ -175,6 +175,10 @@ struct Reading {
     ban_at: Option<Fault>,
     /// Where `ban_max` was written last, likewise.
     ban_max_at: Option<Fault>,
+    /// Where `hold` was written last, likewise.
+    hold_at: Option<Fault>,
+    /// Where `hold_max` was written last, likewise.
+    hold_max_at: Option<Fault>,
 }
 
 /// A door whose keys are being read; each file may add some.
@@ -245,16 +249,22 @@ impl Reading {
 
     fn finish(mut self) -> Result<Whole, Faults> {
         let respond = &self.config.respond;
-        if let Some(ban) = respond.ban.filter(|ban| self.faults.is_empty() && *ban > respond.ban_max) {
-            let (ban, longest) = (Span(ban), Span(respond.ban_max));
-            // The defaults agree, so at least one of the two was written.
-            if let Some(at) = self.ban_max_at.take().or(self.ban_at.take()) {
-                self.faults.push(Fault {
-                    message: format!("[respond] ban = \"{ban}\" is longer than ban_max = \"{longest}\""),
-                    mend: format!("write ban_max = \"{ban}\" or longer, or a shorter ban"),
-                    ..at
-                });
-            }
+        // The defaults agree, so at least one of each two was written.
+        let ban =
+            (respond.ban.unwrap_or_default(), respond.ban_max, self.ban_max_at.take(), self.ban_at.take());
+        let hold = (respond.hold, respond.hold_max, self.hold_max_at.take(), self.hold_at.take());
+        let mut too_long = Vec::new();
+        for (key, (first, longest, longest_at, first_at)) in [("ban", ban), ("hold", hold)] {
+            let at = longest_at.or(first_at).filter(|_| first > longest);
+            let (first, longest) = (Span(first), Span(longest));
+            too_long.extend(at.map(|at| Fault {
+                message: format!("[respond] {key} = \"{first}\" is longer than {key}_max = \"{longest}\""),
+                mend: format!("write {key}_max = \"{first}\" or longer, or a shorter {key}"),
+                ..at
+            }));
+        }
+        if self.faults.is_empty() {
+            self.faults = too_long;
         }
         let mut secrets = Vec::new();
         // Keys that could not be read have their defaults now; what follows from them would only mislead.
@@ -311,6 +321,8 @@ impl Reading {
             match (section.name, key.name) {
                 ("respond", "ban") => self.ban_at = Some(source.fault(span, "", "")),
                 ("respond", "ban_max") => self.ban_max_at = Some(source.fault(span, "", "")),
+                ("respond", "hold") => self.hold_at = Some(source.fault(span, "", "")),
+                ("respond", "hold_max") => self.hold_max_at = Some(source.fault(span, "", "")),
                 _ => {}
             }
         }

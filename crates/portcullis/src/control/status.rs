@@ -43,12 +43,21 @@ pub struct Status {
     pub forgotten: u64,
     /// Scans that were reported.
     pub scans: u64,
-    /// Bans that hold.
+    /// Bans that hold; holds are counted apart.
     pub bans: u64,
-    /// Of these, not (yet) acknowledged by the kernel.
+    /// Sources that are held: their address is not proved.
+    #[serde(default)]
+    pub held: u64,
+    /// Of both, not (yet) acknowledged by the kernel.
     pub bans_not_in_force: u64,
     /// Of these, not (yet) in the store.
     pub bans_unsaved: u64,
+    /// While the brake is on: whom it has kept back. Left out while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brake: Option<Vec<String>>,
+    /// Scanners that were spared: protected, or nobody's own address.
+    #[serde(default)]
+    pub spared: u64,
     /// Allowances made by hand.
     pub allowances: u64,
     /// Who is never blocked, beside this host's own addresses and the allow lists: at most 256.

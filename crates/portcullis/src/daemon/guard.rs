@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis_core::door::{self, DoorId, Spending};
 use portcullis_core::engine::{Counters, Engine, Settings};
 use portcullis_core::event::{Action, Ban, BanState, Fate, Fault, Mode, Record, What};
-use portcullis_core::ledger::{Change, Held};
+use portcullis_core::ledger::{Change, Found};
 use portcullis_core::net::{Endpoint, Prefix, Protocol};
 use portcullis_core::policy::Surroundings;
 use portcullis_core::time::{Mono, Now, Wall};
@@ -141,9 +141,13 @@ pub struct Vitals {
     pub dropped: u64,
     /// Sources remembered, and those forgotten for want of room.
     pub suspects: (usize, u64),
-    /// Bans.
+    /// Bans, without holds.
     pub bans: usize,
-    /// Of these, not in force.
+    /// Holds.
+    pub held: usize,
+    /// Whom the brake has kept back, while it is on.
+    pub brake: Option<Vec<String>>,
+    /// Of both, not in force.
     pub bans_not_in_force: usize,
     /// Of these, not in the store.
     pub bans_unsaved: usize,
@@ -500,7 +504,7 @@ impl Guard {
     }
 
     /// What shuts these out is no set of ours, so that no listing can show it.
-    fn held_elsewhere(&self, now: Now) -> Vec<Held> {
+    fn held_elsewhere(&self, now: Now) -> Vec<Found> {
         if self.hands.errands.is_none() {
             return Vec::new();
         }
@@ -510,7 +514,7 @@ impl Guard {
                 && !self.hands.is_for_kernel(&ban.prefix, &ban.cause)
         };
         let remaining = |prefix: &Prefix| self.engine.remaining(now, prefix).flatten();
-        bans.filter(is_elsewhere).map(|ban| (ban.prefix, remaining(&ban.prefix))).collect()
+        bans.filter(is_elsewhere).map(|ban| Found::banned(ban.prefix, remaining(&ban.prefix))).collect()
     }
 
     fn set_filter(&mut self) {
@@ -561,7 +565,9 @@ impl Guard {
             received,
             dropped,
             suspects: engine.suspects(),
-            bans: engine.bans_in_all(),
+            bans: engine.bans_in_all() - engine.holds(),
+            held: engine.holds(),
+            brake: engine.kept_back().map(|own| own.iter().map(ToString::to_string).collect()),
             bans_not_in_force: engine.bans_in(BanState::Pending) + engine.bans_in(BanState::Failed),
             bans_unsaved: engine.bans_in(BanState::Unsaved),
             allowances: engine.allowances(now).len(),

@@ -1,12 +1,12 @@
 //! Asks the kernel whether something is there: sockets first, then whether the port is translated to somewhere else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_core::engine::{Freshness, Host, Presence};
 use portcullis_core::event::Kind;
-use portcullis_core::net::{Endpoint, PortSet, Protocol};
+use portcullis_core::net::{Endpoint, PortSet, Prefix, Protocol};
 use portcullis_core::scan::Contact;
 use portcullis_core::time::Mono;
 use portcullis_sys::conntrack::Conntrack;
@@ -22,12 +22,19 @@ const RECENT: Duration = Duration::from_secs(1);
 /// Answers remembered at once; all are forgotten together when there is no room.
 const REMEMBERED: usize = 8192;
 
+/// Who is connected is asked again after this; under the brake a peer more or less waits that long.
+const PEERS_RECENT: Duration = Duration::from_secs(5);
+
+/// Connections looked at for it. With more, some peers are not known as such: the brake then keeps fewer back.
+const PEERS: usize = 100_000;
+
 /// The kernel, as the engine may ask it.
 pub struct KernelHost {
     sockets: Sockets,
     conntrack: Conntrack,
     now: Mono,
     recent: HashMap<Endpoint, (Mono, bool)>,
+    peers: Option<(Mono, BTreeSet<IpAddr>)>,
     datagrams: Mute,
     segments: Mute,
     protocols: Mute,
@@ -48,6 +55,7 @@ impl KernelHost {
             conntrack: Conntrack::open()?,
             now: Mono::default(),
             recent: HashMap::new(),
+            peers: None,
             datagrams: Mute::of_datagrams(),
             segments: Mute::of_segments(),
             protocols: Mute::of_protocols(),
@@ -93,6 +101,17 @@ impl KernelHost {
         self.failures
     }
 
+    /// The other ends of all connections that stand.
+    fn connected(&mut self) -> BTreeSet<IpAddr> {
+        match self.sockets.established(Protocol::Tcp, &PortSet::all(), PEERS) {
+            Ok(sessions) => sessions.first.iter().map(|session| session.remote.ip().to_canonical()).collect(),
+            Err(_) => {
+                self.failures += 1;
+                BTreeSet::new()
+            }
+        }
+    }
+
     fn ask(&mut self, contact: &Contact) -> Result<bool, NetlinkError> {
         if self.disregards_services {
             return Ok(false);
@@ -136,6 +155,16 @@ impl Host for KernelHost {
                 false
             })
         })
+    }
+
+    fn has_peer_in(&mut self, prefix: &Prefix) -> bool {
+        if self.peers.as_ref().is_none_or(|(at, _)| self.now.since(*at) >= PEERS_RECENT) {
+            self.peers = Some((self.now, self.connected()));
+        }
+        let peers = self.peers.as_ref().map(|(_, peers)| peers);
+        // The first address at or behind the prefix's own is inside, or none is.
+        let next = peers.and_then(|peers| peers.range(prefix.address()..).next());
+        next.is_some_and(|peer| prefix.contains(*peer))
     }
 
     fn presence(&mut self, contact: &Contact, freshness: Freshness) -> Presence {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use portcullis_core::engine::singly;
 use portcullis_core::event::{Ban, Cause, Protection, Until};
-use portcullis_core::ledger::Held;
+use portcullis_core::ledger::Found;
 use portcullis_core::net::{PortSet, Prefix, Protocol};
 use portcullis_core::policy::{Local, Surroundings};
 use portcullis_core::time::{Now, Wall};
@@ -253,16 +253,17 @@ impl Persona {
     #[must_use]
     pub fn in_force(
         &self,
-        held: Vec<Held>,
+        held: Vec<Found>,
         stored: &Stored,
         blocked_before: &BTreeSet<IpAddr>,
         now: Now,
-    ) -> Vec<Held> {
+    ) -> Vec<Found> {
         let boot = boot();
         let effects: HashMap<Prefix, &Effects> =
             stored.effects.iter().map(|(prefix, effects)| (*prefix, effects)).collect();
         let nothing = Effects::default();
-        let mut in_force: BTreeMap<Prefix, Option<Duration>> = held.into_iter().collect();
+        let mut in_force: BTreeMap<Prefix, Option<Duration>> =
+            held.into_iter().map(|found| (found.prefix, found.remaining)).collect();
         let mut known = BTreeSet::new();
         for (ban, length) in &stored.bans {
             known.insert(ban.prefix);
@@ -295,7 +296,7 @@ impl Persona {
         for prefix in by_portsentry.filter(|prefix| !known.contains(prefix)) {
             in_force.entry(prefix).or_insert(None);
         }
-        in_force.into_iter().collect()
+        in_force.into_iter().map(|(prefix, remaining)| Found::banned(prefix, remaining)).collect()
     }
 
     /// A reboot has ended what others had in force: those bans are over, and their hosts begin anew, as with PortSentry.

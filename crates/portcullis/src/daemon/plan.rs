@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_core::door;
-use portcullis_core::engine::Settings;
+use portcullis_core::engine::{Settings, answering, brake};
 use portcullis_core::event::Mode;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
@@ -226,6 +226,13 @@ pub fn settings(config: &Config, mode: Mode) -> Settings {
             growth: config.respond.growth,
             ceiling: config.respond.ban_max,
             memory: config.respond.memory,
+            hold: config.respond.hold,
+            hold_ceiling: config.respond.hold_max,
+        },
+        answering: answering::Settings {
+            unproved: config.respond.unproved,
+            brake: brake::Settings { limit: config.protect.brake },
+            apart: config.judge.apart.clone(),
         },
         allow: config.protect.allow.clone(),
         singly: None,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use portcullis_core::door;
-use portcullis_core::event::{Ban, Cause, Decision, Fate, Fault, Id, Mode, Scan, Until, What};
+use portcullis_core::event::{Ban, Brake, Cause, Decision, Fate, Fault, Id, Mode, Scan, Until, What};
 use portcullis_core::net::Prefix;
 use portcullis_core::scan::Contact;
 use portcullis_core::time::Wall;
@@ -48,6 +48,8 @@ pub enum Event {
         id: String,
         /// Whose.
         prefix: String,
+        /// `banned` or `held`: what has ended.
+        how: &'static str,
         /// `expired`, `by hand`, …
         why: &'static str,
     },
@@ -70,6 +72,8 @@ pub enum Event {
         #[serde(skip_serializing_if = "is_zero")]
         guests: usize,
     },
+    /// The brake was put on, or has let go.
+    Brake(BrakeFields),
     /// A door was opened for somebody.
     Open(DoorFields),
     /// It was shut again.
@@ -245,7 +249,7 @@ pub struct BanFields {
     pub id: String,
     /// Whose.
     pub prefix: String,
-    /// `banned`.
+    /// `banned`, or `held` for who has not proved that his packets are his own.
     pub how: Cow<'static, str>,
     /// The scan's number, `probe` (one event was enough), `operator`, or `found in force`.
     pub cause: Cow<'static, str>,
@@ -255,11 +259,40 @@ pub struct BanFields {
     pub until: Cow<'static, str>,
     /// `in force`, `pending`, …
     pub state: Cow<'static, str>,
-    /// Which time this is for the prefix, from 1.
+    /// Which time this is for the prefix, from 1; holds are counted apart from bans.
     pub times: u32,
+    /// When somebody let it in before its time, where that is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pardoned: Option<String>,
     /// The operator's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+/// The fields of a `brake` line.
+#[derive(Clone, Debug, Serialize)]
+pub struct BrakeFields {
+    /// `on` or `off`.
+    state: &'static str,
+    /// Automatic bans and holds a minute that it lets pass.
+    limit: u32,
+    /// How many came while it was on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<u64>,
+    /// Whom it has kept back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept_back: Vec<String>,
+}
+
+impl From<&Brake> for BrakeFields {
+    fn from(brake: &Brake) -> BrakeFields {
+        BrakeFields {
+            state: if brake.is_on { "on" } else { "off" },
+            limit: brake.limit,
+            blocks: (!brake.is_on).then_some(brake.blocks),
+            kept_back: brake.kept_back.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 /// The fields of an `allow` line, and of an entry of `allow --list`.
@@ -310,9 +343,13 @@ impl From<&What> for Event {
             What::Scan(scan) => Event::Scan(scan.into()),
             What::Probe { contact, fate } => Event::Probe(ProbeFields::of(contact, *fate)),
             What::Ban(ban) => Event::Ban(ban.into()),
-            What::Unban { id, prefix, why } => {
-                Event::Unban { id: ban_id(*id), prefix: prefix.to_string(), why: why.words() }
-            }
+            What::Unban { id, prefix, how, why } => Event::Unban {
+                id: ban_id(*id),
+                prefix: prefix.to_string(),
+                how: how.name(),
+                why: why.words(),
+            },
+            What::Brake(brake) => Event::Brake(brake.into()),
             What::Allow { prefix, until } => Event::Allow(allowance(*prefix, *until)),
             What::Refused { prefix, protected, why } => Event::Refused {
                 prefix: prefix.to_string(),
@@ -337,6 +374,7 @@ impl From<&Scan> for ScanFields {
     fn from(scan: &Scan) -> ScanFields {
         let (decision, protection) = match scan.decision {
             Decision::Block => ("block", None),
+            Decision::Hold => ("hold", None),
             Decision::Observe => ("observe", None),
             Decision::Protected(why) => ("protected", Some(why.words())),
         };
@@ -374,12 +412,13 @@ impl From<&Ban> for BanFields {
         BanFields {
             id: ban_id(ban.id),
             prefix: ban.prefix.to_string(),
-            how: "banned".into(),
+            how: ban.how.name().into(),
             cause,
             since: time(ban.since),
             until: until(ban.until),
             state: ban.state.words().into(),
             times: ban.times,
+            pardoned: ban.pardoned.map(time),
             why,
         }
     }

@@ -12,7 +12,9 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use portcullis_core::event::{Ban, BanState, Cause, Decision, Ending, Fate, Fault, Mode, Scan, Until, What};
+use portcullis_core::event::{
+    Ban, BanState, Brake, Cause, Decision, Ending, Fate, Fault, How, Mode, Scan, Until, What,
+};
 use portcullis_core::net::Prefix;
 use portcullis_core::scan::Contact;
 use portcullis_core::time::{Mono, Wall};
@@ -278,13 +280,14 @@ fn seen(what: &What, time: Wall) -> (Weight, String) {
         What::Scan(scan) => (Weight::Warning, tell_scan(scan)),
         What::Probe { contact, fate } => (Weight::Notice, tell_probe(contact, *fate)),
         What::Ban(ban) => tell_ban(ban, time),
-        What::Unban { id, prefix, why: Ending::Expired } => {
-            (Weight::Plain, format!("ban of {} is over ({})", short(*prefix), ban_id(*id)))
+        What::Unban { id, prefix, how, why: Ending::Expired } => {
+            (Weight::Plain, format!("{} of {} is over ({})", noun(*how), short(*prefix), ban_id(*id)))
         }
-        What::Unban { id, prefix, why } => (
+        What::Unban { id, prefix, how, why } => (
             Weight::Notice,
-            format!("ban of {} has ended: {} ({})", short(*prefix), why.words(), ban_id(*id)),
+            format!("{} of {} has ended: {} ({})", noun(*how), short(*prefix), why.words(), ban_id(*id)),
         ),
+        What::Brake(brake) => tell_brake(brake),
         What::Allow { prefix, until: Some(until) } => (
             Weight::Notice,
             format!(
@@ -354,8 +357,18 @@ fn tell_scan(scan: &Scan) -> String {
             scan_id(scan.id),
             short(scan.prefix)
         ),
+        Decision::Hold => write!(
+            line,
+            "; its address is not proved, so it is to be held{whom}{length} ({}); undo: portcullis unban {}",
+            scan_id(scan.id),
+            short(scan.prefix)
+        ),
         Decision::Observe => {
-            write!(line, "; would be banned{whom}{length} ({}); to act: portcullis enforce", scan_id(scan.id))
+            write!(
+                line,
+                "; would be shut out{whom}{length} ({}); to act: portcullis enforce",
+                scan_id(scan.id)
+            )
         }
         Decision::Protected(why) => {
             write!(line, "; not banned: it is {} ({})", why.words(), scan_id(scan.id))
@@ -388,6 +401,40 @@ fn some_ports(ports: &[u16]) -> String {
     format!(" ({})", shown.join(" "))
 }
 
+fn tell_brake(brake: &Brake) -> (Weight, String) {
+    if brake.is_on {
+        let line = format!(
+            "the brake is on: more than {} sources a minute were found scanning, so somebody forges them; who is not \
+             proved gets the shortest hold, and who is connected with this host is left alone, until it is quiet",
+            brake.limit
+        );
+        return (Weight::Warning, line);
+    }
+    let mut line = format!(
+        "the brake has let go; {} {} found scanning in the meantime",
+        brake.blocks,
+        words::plural(brake.blocks, "source was", "sources were")
+    );
+    if !brake.kept_back.is_empty() {
+        const SHOWN: usize = 8;
+        let mut shown: Vec<String> = brake.kept_back.iter().take(SHOWN).map(|own| short(*own)).collect();
+        if brake.kept_back.len() > SHOWN {
+            shown.push("…".to_owned());
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(line, "; kept back, since connected with this host: {}", shown.join(" "));
+    }
+    (Weight::Notice, line)
+}
+
+/// What there is of a source.
+fn noun(how: How) -> &'static str {
+    match how {
+        How::Held => "hold",
+        How::Banned => "ban",
+    }
+}
+
 fn tell_ban(ban: &Ban, time: Wall) -> (Weight, String) {
     let length = match ban.until {
         Until::At(end) => format!("for {}", Term::For(end.since(time))),
@@ -401,6 +448,13 @@ fn tell_ban(ban: &Ban, time: Wall) -> (Weight, String) {
         Cause::FoundInForce => "found in force".to_owned(),
     };
     let again = if ban.times > 1 { format!(", time {}", ban.times) } else { String::new() };
+    if ban.how == How::Held {
+        return tell_hold(ban, &length, &cause, &again);
+    }
+    let pardoned = match ban.pardoned {
+        Some(at) => format!(", let in before its time {} ago", words::seconds(time.since(at))),
+        None => String::new(),
+    };
     let (weight, state) = match ban.state {
         BanState::InForce => (Weight::Warning, "banned"),
         BanState::Unsaved => (Weight::Fault, "banned, but not saved over a restart,"),
@@ -409,7 +463,24 @@ fn tell_ban(ban: &Ban, time: Wall) -> (Weight, String) {
     };
     let whom = short(ban.prefix);
     let id = ban_id(ban.id);
-    (weight, format!("{whom} {state} {length} ({id}, {cause}{again}); undo: portcullis unban {whom}"))
+    (
+        weight,
+        format!("{whom} {state} {length} ({id}, {cause}{again}{pardoned}); undo: portcullis unban {whom}"),
+    )
+}
+
+fn tell_hold(ban: &Ban, length: &str, cause: &str, again: &str) -> (Weight, String) {
+    let (weight, state) = match ban.state {
+        BanState::InForce | BanState::Unsaved => (Weight::Warning, "held"),
+        BanState::Pending => (Weight::Plain, "about to be held"),
+        BanState::Failed => (Weight::Fault, "could not be held yet (it is tried again)"),
+    };
+    let (whom, id) = (short(ban.prefix), ban_id(ban.id));
+    let line = format!(
+        "{whom} {state} {length} ({id}, {cause}{again}): it begins nothing new here, what stands goes on; \
+         undo: portcullis unban {whom}"
+    );
+    (weight, line)
 }
 
 fn begin(start: &Start) -> String {

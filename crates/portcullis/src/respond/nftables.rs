@@ -7,8 +7,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portcullis_core::event::Allowance;
-use portcullis_core::ledger;
+use portcullis_core::event::{Allowance, How};
+use portcullis_core::ledger::Found;
 use portcullis_core::net::Prefix;
 use portcullis_core::policy::Block;
 use portcullis_sys::netlink::NetlinkError;
@@ -58,7 +58,7 @@ impl Kernel {
     /// The listing failed, or the right to see it is missing.
     pub fn held(&mut self) -> Result<Held, NetlinkError> {
         let held = self.nftables.list()?;
-        self.is_empty = held.is_settled && held.elements.is_empty();
+        self.is_empty = held.is_settled && held.elements.is_empty() && held.held.is_empty();
         Ok(held)
     }
 
@@ -146,12 +146,22 @@ impl Kernel {
 
     /// Puts these in, with their time; for each the kernel's answer.
     pub fn enforce(&mut self, blocks: &[Block]) -> Vec<(Prefix, Result<(), String>)> {
-        let elements: Vec<Element> = blocks
-            .iter()
-            .map(|block| Element { prefix: block.prefix(), remaining: block.remaining() })
-            .collect();
+        let of = |how: How| -> Vec<Element> {
+            let wanted = blocks.iter().filter(|block| block.how() == how);
+            wanted.map(|block| Element { prefix: block.prefix(), remaining: block.remaining() }).collect()
+        };
+        let (bans, holds) = (of(How::Banned), of(How::Held));
+        let mut answers = if bans.is_empty() { Vec::new() } else { self.ban(bans) };
+        if !holds.is_empty() {
+            let result = self.with_table(|nftables| nftables.hold(&holds));
+            answers.append(&mut self.answers(&holds, result));
+        }
+        answers
+    }
+
+    fn ban(&mut self, elements: Vec<Element>) -> Vec<(Prefix, Result<(), String>)> {
         match self.add(&elements) {
-            Ok(()) => blocks.iter().map(|block| (block.prefix(), Ok(()))).collect(),
+            Ok(()) => elements.iter().map(|element| (element.prefix, Ok(()))).collect(),
             Err(error) if elements.len() == 1 => vec![(elements[0].prefix, Err(causes::said(&error)))],
             Err(error) => {
                 // What may have spoilt a batch are wide prefixes that overlap with something; the rest is sent
@@ -185,7 +195,7 @@ impl Kernel {
         } else {
             // If it cannot be listed either, all are called failed and sent again; that does no harm.
             let listed = self.nftables.list().unwrap_or_default();
-            listed.elements.iter().map(|element| element.prefix).collect()
+            listed.elements.iter().chain(&listed.held).map(|element| element.prefix).collect()
         };
         let answer = causes::said(&error);
         let answer_to = |prefix| if held.contains(&prefix) { Ok(()) } else { Err(answer.clone()) };
@@ -238,23 +248,34 @@ impl Kernel {
         }
         // After a reboot many bans go into sets that are known to be empty, which is a third of the work.
         let is_empty = std::mem::take(&mut self.is_empty);
-        let add = |nftables: &mut Nftables| match is_empty {
+        self.with_table(|nftables| match is_empty {
             true => nftables.add_new(elements),
             false => nftables.add(elements),
-        };
+        })
+    }
+
+    /// Makes the table first if it is not there.
+    fn with_table(
+        &mut self,
+        change: impl Fn(&mut Nftables) -> Result<(), NetlinkError>,
+    ) -> Result<(), NetlinkError> {
         if self.is_made {
-            match add(&mut self.nftables) {
+            match change(&mut self.nftables) {
                 Err(error) if error.is_missing() => self.is_made = false,
                 answer => return answer,
             }
         }
         self.make()?;
-        add(&mut self.nftables)
+        change(&mut self.nftables)
     }
 }
 
 /// What the kernel holds, as the ledger compares it.
 #[must_use]
-pub fn bans_of(held: &Held) -> Vec<ledger::Held> {
-    held.elements.iter().map(|element| (element.prefix, element.remaining)).collect()
+pub fn bans_of(held: &Held) -> Vec<Found> {
+    let found = |how: How| {
+        move |element: &Element| Found { prefix: element.prefix, how, remaining: element.remaining }
+    };
+    let banned = held.elements.iter().map(found(How::Banned));
+    banned.chain(held.held.iter().map(found(How::Held))).collect()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use testbed::{Lab, Namespace, wait_until};
 
-use crate::harness::{Guard, Place, SOON};
+use crate::harness::{BANS_EVERYBODY, Guard, Place, SOON};
 use crate::kernel::{banned, can_connect, is_banned, listed_by_nft, nmap, wait_for_bans};
 
 /// A service of the victim.
@@ -46,7 +46,7 @@ fn a_scanner_is_shut_out_before_its_scan_has_got_anywhere() {
     lab.add_attacker("10.77.0.9/24");
     lab.add_attacker("fd77::9/64");
     let _service = serve(&lab.victim);
-    let mut guard = Guard::start(&lab.victim, &["--enforce"]);
+    let mut guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce"]);
     for (scanner, friend, victim, set, arguments) in [
         ("10.77.0.1", "10.77.0.9", IpAddr::from(lab.victim4()), "banned4", &["-sS"][..]),
         ("fd77::1", "fd77::9", lab.victim6().into(), "banned6", &["-6", "-sS"]),
@@ -76,7 +76,7 @@ fn neighbours_are_still_found_where_one_is_banned() {
     if !testbed::has(&["nft"]) {
         return;
     }
-    let guard = Guard::start(&lab.victim, &["--enforce"]);
+    let guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce"]);
     let link_local = lab.attacker.run(&["ip", "-br", "-6", "addr", "show", "dev", "eth0", "scope", "link"]);
     let link_local = String::from_utf8_lossy(&link_local.stdout).into_owned();
     let link_local = link_local.split_whitespace().find_map(|word| word.strip_suffix("/64")).unwrap();
@@ -112,7 +112,7 @@ fn a_published_container_port_is_no_probe_and_is_shut_too() {
         }\n",
     );
     let _service = serve(&container);
-    let mut guard = Guard::start(&lab.victim, &["--enforce"]);
+    let mut guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce"]);
     let victim = IpAddr::from(lab.victim4());
     for port in 8000..8010 {
         assert!(can_connect(&lab.attacker, "10.77.0.1", victim, port));
@@ -133,7 +133,9 @@ fn bans_end_by_the_kernel_and_grow_for_who_returns() {
         return;
     }
     let _service = serve(&lab.victim);
-    let place = Place::new("[respond]\nmode = \"enforce\"\nban = \"2s\"\ngrowth = 3\nban_max = \"4s\"\n");
+    let place = Place::new(
+        "[respond]\nmode = \"enforce\"\nunproved = \"ban\"\nban = \"2s\"\ngrowth = 3\nban_max = \"4s\"\n",
+    );
     let mut guard = Guard::at(&lab.victim, &place, &[]);
     let victim = IpAddr::from(lab.victim4());
     for (seconds, times) in [(2, 1), (4, 2)] {
@@ -170,7 +172,9 @@ fn nobody_protected_is_banned_in_a_forgers_name() {
     let lab = Lab::direct_of(attacker, victim);
     lab.victim.ip("route add default via 10.77.0.3\nroute add ::/0 via fd77::3\n");
     lab.victim.enter(|| fs::write("/etc/resolv.conf", "nameserver 10.77.0.53\n")).unwrap();
-    let place = Place::new("[protect]\nallow = [\"10.77.0.64/28\", \"fd77:0:0:0:aaaa::/80\"]\n");
+    let place = Place::new(
+        "[respond]\nunproved = \"ban\"\n[protect]\nallow = [\"10.77.0.64/28\", \"fd77:0:0:0:aaaa::/80\"]\n",
+    );
     let mut guard = Guard::at(&lab.victim, &place, &["--enforce"]);
     let forged = [
         ("10.77.0.2", "an address of this host"),
@@ -208,7 +212,7 @@ fn what_comes_by_a_trusted_interface_is_not_judged() {
     lab.attacker.join("wg0", &lab.victim, "wg0");
     lab.attacker.add_address("wg0", "10.99.0.1/24");
     lab.victim.add_address("wg0", "10.99.0.2/24");
-    let place = Place::new("[protect]\ninterfaces = [\"wg0\"]\n");
+    let place = Place::new("[respond]\nunproved = \"ban\"\n[protect]\ninterfaces = [\"wg0\"]\n");
     let mut guard = Guard::at(&lab.victim, &place, &["--enforce"]);
     nmap(&lab.attacker, &["-sS", "-p", "21-60", "10.99.0.2"]);
     scan(&lab);
@@ -224,7 +228,7 @@ fn a_flushed_ruleset_is_back_within_a_second_with_the_time_that_was_left() {
     if !testbed::has(&["nft"]) {
         return;
     }
-    let mut guard = Guard::start(&lab.victim, &["--enforce"]);
+    let mut guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce"]);
     assert_eq!(guard.verb(&["allow", "192.0.2.0/24"]).code, 0);
     ban_many(&lab, &guard, BANS);
     let before = banned(&lab.victim);
@@ -270,7 +274,7 @@ fn single_elements_are_put_back_adopted_or_taken_out() {
     if !testbed::has(&["nft"]) {
         return;
     }
-    let mut guard = Guard::start(&lab.victim, &["--enforce"]);
+    let mut guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce"]);
     assert_eq!(guard.verb(&["ban", "198.18.0.1", "198.18.0.2", "2001:db8:1::/64", "--for", "1h"]).code, 0);
     let element = |verb: &str, set: &str, element: &str| {
         lab.victim.run(&["nft", verb, "element", "inet", "portcullis", set, &format!("{{ {element} }}")]);
@@ -329,7 +333,7 @@ fn tables_of_others_that_drop_or_accept_first_change_nothing() {
         lab.add_attacker("10.77.0.9/24");
         lab.victim.run_with_input(&["nft", "-f", "-"], other);
         let _service = serve(&lab.victim);
-        let mut guard = Guard::start(&lab.victim, &["--enforce"]);
+        let mut guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce"]);
         let victim = IpAddr::from(lab.victim4());
         assert!(can_connect(&lab.attacker, "10.77.0.1", victim, SERVICE));
         scan(&lab);
@@ -353,7 +357,8 @@ fn a_bridge_does_not_show_a_probe_twice() {
         can_connect(&lab.attacker, "10.77.0.1", lab.victim4().into(), SERVICE).then_some(())
     });
     // Every card of this lab is a virtual one, and a bridge of nothing else would be taken for one of containers.
-    let mut guard = Guard::configured(&lab.victim, "[protect]\ncontainers = false\n", &["--enforce"]);
+    let configuration = format!("{BANS_EVERYBODY}containers = false\n");
+    let mut guard = Guard::configured(&lab.victim, &configuration, &["--enforce"]);
     nmap(&lab.attacker, &["-sS", "-p", "21-23", &lab.victim4().to_string()]);
     wait_until(SOON, "three probes", || (guard.status()["probes"].as_u64() >= Some(3)).then_some(()));
     nmap(&lab.attacker, &["-sS", "-p", "24", &lab.victim4().to_string()]);
@@ -383,7 +388,7 @@ fn hosts_of_one_family_are_guarded() {
             ("10.77.0.1", lab.victim4().into())
         };
         let _service = lab.victim.enter(|| TcpListener::bind((victim, SERVICE))).unwrap();
-        let mut guard = Guard::start(&lab.victim, &["--enforce"]);
+        let mut guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce"]);
         let family = if is_ipv6 { &["-6"][..] } else { &[] };
         nmap(&lab.attacker, &[family, &["-sS", "-p", "21-40", &victim.to_string()]].concat());
         guard.wait_for(SOON, |event| event["event"] == "ban" && event["state"] == "in force");

@@ -15,7 +15,7 @@ use portcullis_sys::nftables::Nftables;
 use serde_json::Value;
 use testbed::{Lab, Namespace, Running, Signal, Stream, wait_until};
 
-use crate::harness::{Guard, PROGRAM, Place, SOON, Said, portcullis};
+use crate::harness::{BANS_EVERYBODY, Guard, PROGRAM, Place, SOON, Said, portcullis};
 use crate::kernel::{banned, is_banned, nmap, wait_for_bans};
 
 /// Gives a verb inside, for a guard whose state lies in a mount of its namespace.
@@ -57,7 +57,9 @@ fn killed_fifty_times_under_a_scan_it_loses_no_ban_that_the_kernel_had_acknowled
     if !testbed::has(&["hping3", "nft"]) {
         return;
     }
-    let place = Place::new("[judge]\ntrigger = 1\n[respond]\nmode = \"enforce\"\nban = \"2h\"\n");
+    let place = Place::new(
+        "[judge]\ntrigger = 1\n[respond]\nmode = \"enforce\"\nunproved = \"ban\"\nban = \"2h\"\n[protect]\nbrake = 0\n",
+    );
     let victim = lab.victim4().to_string();
     let _scan =
         lab.attacker.start(&["hping3", "-q", "-S", "--rand-source", "-p", "++1", "-i", "u2000", &victim]);
@@ -160,7 +162,7 @@ fn with_a_state_directory_that_is_read_only_it_guards_and_says_so() {
     fs::create_dir(&state).unwrap();
     victim.run(&["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", state.to_str().unwrap()]);
     place.configure(&format!(
-        "[record]\nstate = \"{}\"\n[control]\nsocket = \"{socket}\"\n[respond]\nmode = \"enforce\"\n",
+        "[record]\nstate = \"{}\"\n[control]\nsocket = \"{socket}\"\n[respond]\nmode = \"enforce\"\nunproved = \"ban\"\n",
         state.display()
     ));
     let mut command = victim.command(PROGRAM);
@@ -201,7 +203,7 @@ fn what_the_kernel_refuses_is_called_so_and_tried_until_it_is_taken() {
     }
     // A set of our name that is something else: the kernel takes neither ours nor its elements.
     victim.run(&["nft", "add table inet portcullis; add set inet portcullis banned4 { type ether_addr; }"]);
-    let mut guard = Guard::start(&victim, &["--enforce"]);
+    let mut guard = Guard::configured(&victim, BANS_EVERYBODY, &["--enforce"]);
     let told = guard.wait_for(SOON, |event| event["event"] == "fault");
     let why = told["why"].as_str().unwrap();
     assert!(why.contains("banned4") && why.contains("nft delete table inet portcullis"), "{told}");
@@ -221,7 +223,7 @@ fn what_the_kernel_refuses_is_called_so_and_tried_until_it_is_taken() {
 #[test]
 fn bans_of_another_run_are_adopted_with_the_time_they_have_left() {
     let Some(victim) = Namespace::new() else { return };
-    let mut guard = Guard::start(&victim, &["--enforce"]);
+    let mut guard = Guard::configured(&victim, BANS_EVERYBODY, &["--enforce"]);
     assert_eq!(guard.verb(&["ban", "198.18.0.1", "--for", "1h"]).code, 0);
     assert_eq!(guard.verb(&["ban", "198.18.0.2", "--for", "ever"]).code, 0);
     guard.kill();
@@ -267,7 +269,7 @@ fn without_rights_it_says_which_are_missing() {
         assert!(said.err.contains("CAP_NET_ADMIN"), "{said:?}");
     }
     assert_eq!(guard.status()["mode"], "observe");
-    place.configure("[respond]\nmode = \"enforce\"\n");
+    place.configure("[respond]\nmode = \"enforce\"\nunproved = \"ban\"\n");
     assert_eq!(guard.stop(), 0);
 
     // Capabilities of a user namespace that the network does not belong to.
@@ -288,7 +290,7 @@ fn an_interface_that_disappears_and_returns_is_watched_again() {
     if !testbed::has(&["nmap"]) {
         return;
     }
-    let mut guard = Guard::start(&lab.victim, &["--enforce", "-i", "eth0"]);
+    let mut guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce", "-i", "eth0"]);
     lab.victim.ip("link del eth0\n");
     let status = wait_until(SOON, "the absence to be told", || {
         let status = guard.status();
@@ -337,7 +339,7 @@ fn a_reload_applies_wholly_or_not_at_all_and_loses_nothing() {
     if !testbed::has(&["nmap"]) {
         return;
     }
-    let place = Place::new("[respond]\nmode = \"enforce\"\n");
+    let place = Place::new("[respond]\nmode = \"enforce\"\nunproved = \"ban\"\n");
     let mut guard = Guard::at(&lab.victim, &place, &[]);
     let victim = lab.victim4().to_string();
     assert_eq!(guard.verb(&["ban", "198.18.0.1"]).code, 0);
@@ -354,7 +356,7 @@ fn a_reload_applies_wholly_or_not_at_all_and_loses_nothing() {
     assert!(told["why"].as_str().unwrap().contains("was not changed"), "{told}");
     assert_eq!(guard.status()["mode"], "enforce");
 
-    place.configure("[respond]\nmode = \"enforce\"\nban = \"20m\"\n");
+    place.configure("[respond]\nmode = \"enforce\"\nunproved = \"ban\"\nban = \"20m\"\n");
     guard.running.signal(Signal::SIGHUP);
     let told = guard.wait_for(SOON, |event| event["event"] == "reload");
     let changes: Vec<&str> =
@@ -372,7 +374,9 @@ fn a_reload_applies_wholly_or_not_at_all_and_loses_nothing() {
 fn an_end_in_order_is_quick_and_keeps_bans_unless_told_otherwise() {
     let Some(victim) = Namespace::new() else { return };
     for keep in [true, false] {
-        let place = Place::new(&format!("[respond]\nmode = \"enforce\"\nkeep_on_stop = {keep}\n"));
+        let place = Place::new(&format!(
+            "[respond]\nmode = \"enforce\"\nunproved = \"ban\"\nkeep_on_stop = {keep}\n"
+        ));
         let mut guard = Guard::at(&victim, &place, &[]);
         assert_eq!(guard.verb(&["ban", "198.18.0.1", "--for", "1h"]).code, 0);
         let asked = Instant::now();

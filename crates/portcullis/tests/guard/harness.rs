@@ -16,6 +16,9 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_portcullis");
 /// To start, to answer, to end: each takes some ms, and long on a machine that is busy with other tests.
 pub const SOON: Duration = Duration::from_secs(20);
 
+/// Bans whoever scans, proved or not, and however many they are: for tests of what a ban does, not of who gets one.
+pub const BANS_EVERYBODY: &str = "[respond]\nunproved = \"ban\"\n[protect]\nbrake = 0\n";
+
 /// A directory with a configuration and room for what the program keeps; the same place twice is a restart.
 pub struct Place {
     directory: TempDir,

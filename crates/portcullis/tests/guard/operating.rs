@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use testbed::{Lab, Namespace, wait_until};
 
-use crate::harness::{Guard, PROGRAM, Place, SOON, Said, portcullis};
+use crate::harness::{BANS_EVERYBODY, Guard, PROGRAM, Place, SOON, Said, portcullis};
 use crate::kernel::{banned, is_banned, listed_by_nft, nmap, wait_for_bans};
 
 /// `nobody` and `daemon`, which every system has; and the group of the latter.
@@ -175,7 +175,7 @@ fn observing_lets_scanners_out_and_keeps_bans_by_hand() {
     if !testbed::has(&["nmap"]) {
         return;
     }
-    let mut guard = Guard::start(&lab.victim, &["--enforce"]);
+    let mut guard = Guard::configured(&lab.victim, BANS_EVERYBODY, &["--enforce"]);
     assert_eq!(guard.verb(&["ban", "198.18.0.1"]).code, 0);
     nmap(&lab.attacker, &["-sS", "-p", "21-40", &lab.victim4().to_string()]);
     guard.wait_for(SOON, |event| event["event"] == "ban" && event["prefix"] == "10.77.0.1/32");

@@ -237,6 +237,8 @@ fn each_fault_names_its_place_and_its_mend() {
         ("[respond]\nban = \"0s\"", "2:7", "out of bounds", "or \"ever\""),
         ("[respond]\nban = \"8d\"", "2:7", "longer than ban_max = \"7d\"", "ban_max = \"8d\""),
         ("[respond]\nban_max = \"1m\"", "2:11", "ban = \"10m\" is longer", "a shorter ban"),
+        ("[respond]\nhold = \"3m\"", "2:8", "longer than hold_max = \"2m\"", "hold_max = \"3m\""),
+        ("[respond]\nhold_max = \"1s\"", "2:12", "hold = \"1m\" is longer", "a shorter hold"),
         (
             "[protect]\nallow = [\n \"::1\",\n \"1.2.3\",\n]",
             "4:2",

@@ -37,11 +37,13 @@ fn ban() -> Ban {
     Ban {
         id: Id(0x7f3b),
         prefix: "203.0.113.9".parse().unwrap(),
+        how: How::Banned,
         cause: Cause::Scan { id: Id(0x7f3a), why: "5 probes".into() },
         since: TIME,
         until: Until::At(TIME + Duration::from_secs(600)),
         state: BanState::InForce,
         times: 1,
+        pardoned: None,
     }
 }
 
@@ -94,7 +96,7 @@ fn a_line_says_what_who_evidence_consequence_and_how_to_undo_it() {
         (
             event(What::Scan(observed)),
             "scan from 203.0.113.9: 14 SYN probes to 14 closed TCP ports in 0.4 s (22 23 24 25 26 27 28 29 …); \
-             would be banned for 10m (s-7f3a); to act: portcullis enforce",
+             would be shut out for 10m (s-7f3a); to act: portcullis enforce",
         ),
         (
             event(What::Scan(gateway)),
@@ -121,7 +123,7 @@ fn a_line_says_what_who_evidence_consequence_and_how_to_undo_it() {
              undo: portcullis unban 203.0.113.9",
         ),
         (
-            event(What::Unban { id: Id(1), prefix: ban().prefix, why: Ending::Operator }),
+            event(What::Unban { id: Id(1), prefix: ban().prefix, how: How::Banned, why: Ending::Operator }),
             "ban of 203.0.113.9 has ended: by hand (b-1)",
         ),
         (
@@ -223,7 +225,7 @@ fn a_json_line_has_the_promised_fields() {
 fn every_event_goes_by_its_promised_name() {
     let prefix = ban().prefix;
     for (event, name) in [
-        (event(What::Unban { id: Id(1), prefix, why: Ending::Expired }), "unban"),
+        (event(What::Unban { id: Id(1), prefix, how: How::Held, why: Ending::Expired }), "unban"),
         (event(What::Allow { prefix, until: None }), "allow"),
         (event(What::Refused { prefix, protected: prefix, why: Protection::Own }), "refused"),
         (event(What::Repair { bans: 3, guests: 0 }), "repair"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_core::event::{Ban, BanState, Cause, Id, Until};
+use portcullis_core::event::{Ban, BanState, Cause, How, Id, Until};
 use portcullis_core::ledger::Past;
 use portcullis_core::net::{Prefix, Protocol};
 use portcullis_core::time::Wall;
@@ -67,11 +67,14 @@ pub(super) fn ban_from(row: &Row<'_>) -> Result<(Ban, Option<Duration>), String>
     let ban = Ban {
         id: id(1)?,
         prefix,
+        // Holds are not stored.
+        how: How::Banned,
         cause,
         since: wall(number(5)?),
         until: end_from(row, 6).map_err(|error| format!("{prefix}: {error}"))?,
         state: BanState::Pending,
         times: u32::try_from(number(8)?).map_err(|error| format!("{prefix}: {error}"))?,
+        pardoned: None,
     };
     let length = match end_from(row, 7).map_err(|error| format!("{prefix}: {error}"))? {
         Until::At(Wall(length)) => Some(length),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_core::door::spa::replay::Entry;
 use portcullis_core::door::{self, By, DoorId, Opening, OpeningState, User};
-use portcullis_core::event::{BanState, Cause, Id};
+use portcullis_core::event::{BanState, Cause, How, Id};
 use portcullis_core::net::Protocol;
 use tempfile::tempdir;
 
@@ -21,11 +21,13 @@ fn ban(number: u32) -> Ban {
     Ban {
         id: Id(u64::from(number)),
         prefix: prefix(number),
+        how: How::Banned,
         cause: Cause::Scan { id: Id(7), why: "5 probes".into() },
         since: Wall(Duration::from_millis(1_000_500)),
         until: Until::At(Wall(Duration::from_millis(9_000_250))),
         state: BanState::Pending,
         times: 2,
+        pardoned: None,
     }
 }
 
