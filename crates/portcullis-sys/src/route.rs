@@ -3,6 +3,8 @@
 //! Whatever is ours, or leads us out, is never blocked; so policy must know it, and at once when it changes.
 //! Attributes: `include/uapi/linux/rtnetlink.h`, `if_link.h`, `if_addr.h`.
 
+mod ways;
+
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +14,8 @@ use portcullis_core::net::Prefix;
 use crate::netlink::message::{self, Attributes, Message, Writer};
 use crate::netlink::socket::{Received, Socket};
 use crate::netlink::{NetlinkError, Request};
+
+pub use self::ways::{MarkRule, Way, mark_rules, way_to};
 
 /// How often a list that changed while it was read is read again.
 const READINGS: usize = 8;
@@ -278,4 +282,5 @@ impl AsFd for Watch {
 pub(crate) fn read_anything(body: &[u8]) {
     let _ = (read_interface(body), read_address(body), leads_in_elsewhere(body));
     read_gateways(body, &mut Vec::new());
+    ways::read_anything(body);
 }

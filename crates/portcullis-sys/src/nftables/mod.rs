@@ -28,6 +28,7 @@ mod held;
 mod layout;
 mod monitor;
 mod numbers;
+pub mod ruleset;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -609,6 +610,7 @@ pub(crate) fn read_anything(body: &[u8]) {
     let _ = elements::without_overlaps(&into);
     let _ = counters::read(attributes).and_then(counters::of_ours);
     doors::read_anything(body);
+    ruleset::read_anything(body);
     let mut ours = Writer::default();
     layout::write_rule(&mut ours, "portcullis", &RULES[0]);
     let _ = layout::is_as_sent(Attributes::new(ours.bytes()), attributes);
