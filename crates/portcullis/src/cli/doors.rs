@@ -14,6 +14,7 @@ use crate::control::Term;
 use crate::control::client::Failure;
 use crate::control::doors::{DoorFields, OpeningFields};
 use crate::control::protocol::{Reply, Request, Text};
+use crate::doctor::{Finding, Grade};
 use crate::escape::Escaped;
 use crate::exit::Exit;
 use crate::record::json;
@@ -100,6 +101,9 @@ pub fn doors(arguments: &DoorsArguments) -> Result<Exit, Failure> {
         output.line(&describe(door))?;
         for opening in &door.openings {
             output.line(&format!("  {}", describe_opening(opening)))?;
+            for finding in &opening.way {
+                in_the_way(finding).iter().try_for_each(|line| output.line(&format!("    {line}")))?;
+            }
         }
         let own = attempts.iter().rev().filter(|line| line["door"] == door.door.as_str());
         for line in own.take(ATTEMPTS) {
@@ -173,6 +177,16 @@ fn describe_opening(opening: &OpeningFields) -> String {
     Escaped(&line).to_string()
 }
 
+/// What stands in the way of a guest for whom the door is open; foreign parts are escaped.
+fn in_the_way(finding: &Finding) -> Vec<String> {
+    let what = Escaped(&finding.what).to_string();
+    if finding.grade == Grade::Ok {
+        return vec![what];
+    }
+    let mends = finding.mend.iter().map(|step| format!("  mend: {}", Escaped(&step.text())));
+    [format!("but {what}")].into_iter().chain(mends).collect()
+}
+
 /// A line of JSON as a sentence; foreign parts are escaped.
 fn sentence(line: &Value) -> String {
     let text = |key: &str| line[key].as_str().unwrap_or_default();
@@ -195,6 +209,10 @@ fn sentence(line: &Value) -> String {
         "knock" => {
             let (step, of) = (line["step"].as_u64().unwrap_or(0), line["of"].as_u64().unwrap_or(0));
             format!("door {door} step {step} of {of} by {source}")
+        }
+        "fault" if line["door"].is_string() => {
+            let mend = line["mend"].as_str().map_or(String::new(), |mend| format!("; mend: {mend}"));
+            format!("door {door} is open to {source}, but {}{mend}", text("why"))
         }
         _ => text("what").to_owned() + text("why"),
     };

@@ -8,6 +8,7 @@ mod ban;
 mod bans;
 mod check;
 mod completions;
+mod doctor;
 mod doors;
 mod import;
 mod key;
@@ -84,6 +85,8 @@ enum Verb {
     Close(doors::CloseArguments),
     /// Tell what happened at doors
     Events(doors::EventsArguments),
+    /// Look whether it is really protecting: what is wrong, why, and how to mend it; changes nothing
+    Doctor(doctor::DoctorArguments),
     /// Only tell from now on; what scans had brought about ends, and bans by hand stay
     Observe(mode::ObserveArguments),
     /// Block scanners from now on
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Verb::Open(arguments) => doors::open(&arguments),
         Verb::Close(arguments) => doors::close(&arguments),
         Verb::Events(arguments) => doors::events(&arguments),
+        Verb::Doctor(arguments) => doctor::doctor(&arguments),
         Verb::Observe(arguments) => mode::observe(&arguments),
         Verb::Enforce(arguments) => mode::enforce(&arguments),
         Verb::Reload(place) => mode::reload(&place),
@@ -250,6 +254,8 @@ mod tests {
             "observe --socket /run/other.sock",
             "observe --for 1h",
             "enforce",
+            "doctor",
+            "doctor -c portcullis.toml --json --state /tmp/x",
             "enforce --confirm 10m",
             "enforce --keep",
             "reload",

@@ -58,6 +58,12 @@ impl Place {
         }
     }
 
+    /// The directory of `--state`, if that is how it is meant.
+    #[must_use]
+    pub fn state(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+
     /// Connects to it. Who names nobody, where the program itself does not run and one instance alone does, means that
     /// one; it is said on standard error.
     ///

@@ -42,6 +42,12 @@ enum EngineName {
 }
 
 impl RunArguments {
+    /// As `run` without options would be started, but for these.
+    #[must_use]
+    pub fn with(config: Option<PathBuf>, state: Option<PathBuf>) -> RunArguments {
+        RunArguments { config, state, ..RunArguments::default() }
+    }
+
     /// The mode that was asked for.
     #[must_use]
     pub fn mode(&self) -> Option<Mode> {

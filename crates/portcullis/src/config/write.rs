@@ -228,7 +228,7 @@ impl<T> Form<T> {
             Form::Command { or_same: false, .. } => "a list of words".to_owned(),
             Form::Command { or_same: true, .. } => "a list of words, or \"same\"".to_owned(),
             Form::Unit(_) => "a unit, such as \"ssh.service\"".to_owned(),
-            Form::Bit(_) => "one bit of 32, such as 0x40000, or 0".to_owned(),
+            Form::Bit(_) => "one bit of 32, such as 0x2000, or 0".to_owned(),
             Form::Opens(_) => "ports with their protocols, such as \"tcp/22, udp/51820\"".to_owned(),
             Form::Steps(_) => {
                 "steps PORT, PORT:udp or PORT:tcp:FLAGS, such as \"7000, 8000:udp, 9000:tcp:fin\"".to_owned()

@@ -3,6 +3,7 @@
 use portcullis_core::door::{Door, Lock, Mode, Opening};
 use serde::{Deserialize, Serialize};
 
+use crate::doctor::Finding;
 use crate::record::json;
 
 /// A door and its openings.
@@ -40,6 +41,9 @@ pub struct OpeningFields {
     pub user: Option<String>,
     /// `in force`, `pending` or `not in force`.
     pub state: String,
+    /// What was found when the door was tried for the guest: whether he comes to what is behind it. Empty until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub way: Vec<Finding>,
 }
 
 impl DoorFields {
@@ -76,6 +80,7 @@ impl OpeningFields {
             by: opening.by.name().to_owned(),
             user: opening.user.as_ref().map(ToString::to_string),
             state: opening.state.words().to_owned(),
+            way: Vec::new(),
         }
     }
 }

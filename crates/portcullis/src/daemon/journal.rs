@@ -140,7 +140,7 @@ impl Journal {
             }
             Told::Seen(What::Fault(Fault::NotChanged { answer })) => self.fault(answer, "", now),
             // What bans come to is told by their responses; the rest is for logs of the program itself.
-            Told::Seen(_) | Told::Start(_) | Told::LeftOut { .. } | Told::Summary(_) => {}
+            Told::Seen(_) | Told::Start(_) | Told::Stuck(_) | Told::LeftOut { .. } | Told::Summary(_) => {}
             Told::Fault { why, mend } => self.fault(why, mend, now),
             Told::Notice { what } => self.say(&format!("adminalert: {}", one_line(what)), now),
             Told::Reload { changes } => {

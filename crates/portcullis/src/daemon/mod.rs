@@ -68,7 +68,7 @@ pub use journal::farewell;
 use output::Output;
 use pid_file::PidFile;
 use plan::{ModeBy, Plan, Started};
-use slow::{Ears, Ended, Slow};
+use slow::{Ears, Ended, Slow, Ways};
 use trail::Trail;
 
 /// Our table in the kernel.
@@ -387,6 +387,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         keeper,
         marked: portcullis_core::time::Wall::default(),
         trail: Trail::new(stored.doors.events),
+        ways: Ways::default(),
         ready,
     };
 

@@ -5,6 +5,7 @@ mod doors;
 mod ears;
 mod mode;
 mod persona;
+mod ways;
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use self::ears::{Ear, announced, at, at_mono};
 pub use self::persona::Undoing;
 use self::persona::next_errand;
+pub use self::ways::Ways;
 use super::background::Ready;
 use super::doorkeeper::Doorkeeper;
 use super::doors::{shut, standing_sessions};
@@ -118,6 +120,8 @@ pub struct Slow {
     pub marked: Wall,
     /// What happened at doors.
     pub trail: Trail,
+    /// Whether guests come to what is behind doors.
+    pub ways: Ways,
     /// To be told when everything is watched.
     pub ready: Option<Ready>,
 }
@@ -359,6 +363,13 @@ impl Slow {
         let answer = match asked.command {
             Command::Status => self.status().await,
             Command::Reload => self.reload().await,
+            Command::Doors => {
+                let mut answer = self.ask(Command::Doors, by).await;
+                if let Answer::Doors(doors) = &mut answer {
+                    self.ways.tell(doors);
+                }
+                answer
+            }
             Command::DoorEvents(since) => Answer::DoorEvents(self.trail.since(since, TRAIL_SHOWN)),
             Command::Open { ref door, .. } | Command::Close { ref door, .. }
                 if asked.by.user != 0 && self.keeper.has_commands(door) =>

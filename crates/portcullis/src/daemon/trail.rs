@@ -26,10 +26,14 @@ impl Trail {
 
     /// Takes a record, if it is of a door.
     pub fn take(&mut self, record: &Record) {
-        if !matches!(record.what, What::Door { .. }) {
-            return;
+        if matches!(record.what, What::Door { .. }) {
+            self.keep(&LogEvent::from(record.clone()));
         }
-        let line = (record.time, json::text(&json::Line::from(&LogEvent::from(record.clone()))));
+    }
+
+    /// Takes what was told of a door.
+    pub fn keep(&mut self, event: &LogEvent) {
+        let line = (event.time, json::text(&json::Line::from(event)));
         if self.lines.len() >= EVENTS_KEPT as usize {
             self.lines.pop_front();
         }

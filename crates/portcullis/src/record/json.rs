@@ -13,6 +13,8 @@ use portcullis_core::scan::Contact;
 use portcullis_core::time::Wall;
 use serde::{Deserialize, Serialize};
 
+use crate::doctor::Step;
+
 use super::{LogEvent, Start, Summary, Told, words};
 
 /// One line.
@@ -87,6 +89,12 @@ pub enum Event {
     },
     /// Something is wrong.
     Fault {
+        /// At which door.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        door: Option<String>,
+        /// For which guest.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
         /// What, where and why.
         why: String,
         /// How to mend it.
@@ -140,6 +148,10 @@ pub struct DoorFields {
     why: Option<&'static str>,
 }
 
+fn fault(why: String, mend: Option<String>) -> Event {
+    Event::Fault { door: None, source: None, why, mend }
+}
+
 fn door_event(door: &door::Name, event: &door::Event) -> Event {
     let fields = DoorFields { door: door.to_string(), ..DoorFields::default() };
     let of_opening = |opening: &door::Opening| DoorFields {
@@ -177,7 +189,7 @@ fn door_event(door: &door::Name, event: &door::Event) -> Event {
             ..fields
         }),
         door::Event::Spent { .. } => Event::Notice { what: event.sentence(door) },
-        door::Event::NotDone { .. } => Event::Fault { why: event.sentence(door), mend: None },
+        door::Event::NotDone { .. } => fault(event.sentence(door), None),
     }
 }
 
@@ -328,8 +340,15 @@ impl From<&Told> for Event {
             Told::Observe { by } => Event::Observe { by: by.clone() },
             Told::Enforce { by } => Event::Enforce { by: by.clone() },
             Told::Notice { what } => Event::Notice { what: what.clone() },
-            Told::Fault { why, mend } => {
-                Event::Fault { why: why.clone(), mend: (!mend.is_empty()).then(|| mend.clone()) }
+            Told::Fault { why, mend } => fault(why.clone(), (!mend.is_empty()).then(|| mend.clone())),
+            Told::Stuck(stuck) => {
+                let mend: Vec<String> = stuck.finding.mend.iter().map(Step::text).collect();
+                Event::Fault {
+                    door: Some(stuck.door.clone()),
+                    source: Some(stuck.source.to_string()),
+                    why: stuck.finding.what.clone(),
+                    mend: (!mend.is_empty()).then(|| mend.join("; ")),
+                }
             }
             Told::LeftOut { lines } => Event::LeftOut { lines_left_out: *lines },
             Told::Summary(summary) => Event::Summary(summary.clone()),
@@ -361,11 +380,9 @@ impl From<&What> for Event {
             What::TrialOver { mode: Mode::Enforce } => Event::Enforce { by: words::OBSERVED.to_owned() },
             What::Door { door, event } => door_event(door, event),
             What::Fault(Fault::NotEnforced { bans, answer }) => {
-                Event::Fault { why: words::not_enforced(*bans, answer), mend: None }
+                fault(words::not_enforced(*bans, answer), None)
             }
-            What::Fault(Fault::NotChanged { answer }) => {
-                Event::Fault { why: words::not_changed(answer), mend: None }
-            }
+            What::Fault(Fault::NotChanged { answer }) => fault(words::not_changed(answer), None),
         }
     }
 }

@@ -20,8 +20,9 @@ use portcullis_core::scan::Contact;
 use portcullis_core::time::{Mono, Wall};
 
 use super::json::{self, Line, ban_id, scan_id};
-use super::{LogEvent, SinglePackets, Start, Summary, Told, words};
+use super::{LogEvent, SinglePackets, Start, Stuck, Summary, Told, words};
 use crate::control::term::Term;
+use crate::doctor::Grade;
 use crate::escape::Escaped;
 
 /// Lines a second in the long run.
@@ -152,7 +153,9 @@ impl Ceilings {
     /// The one that this event stands under. Beginning, end, and what an operator did stand under none.
     fn over(&mut self, told: &Told) -> Option<&mut Ceiling> {
         match told {
-            Told::Fault { .. } | Told::Seen(What::Fault(_) | What::Repair { .. }) => Some(&mut self.faults),
+            Told::Fault { .. } | Told::Stuck(_) | Told::Seen(What::Fault(_) | What::Repair { .. }) => {
+                Some(&mut self.faults)
+            }
             Told::Seen(_) => Some(&mut self.strangers),
             _ => None,
         }
@@ -263,6 +266,15 @@ fn sentence(event: &LogEvent) -> (Weight, String) {
         Told::Fault { why, mend } if mend.is_empty() => (Weight::Fault, format!("fault: {}", Escaped(why))),
         Told::Fault { why, mend } => {
             (Weight::Fault, format!("fault: {}; to mend it: {}", Escaped(why), Escaped(mend)))
+        }
+        Told::Stuck(Stuck { door, source, finding }) => {
+            let (door, what) = (Escaped(door), Escaped(&finding.what));
+            let mut line = format!("door {door} is open to {source}, but: {what}");
+            for (number, step) in finding.mend.iter().enumerate() {
+                let lead = if number == 0 { "; to mend it: " } else { "; " };
+                let _ = write!(line, "{lead}{}", Escaped(&step.text()));
+            }
+            (if finding.grade == Grade::Fault { Weight::Fault } else { Weight::Warning }, line)
         }
         Told::LeftOut { lines } => (
             Weight::Warning,

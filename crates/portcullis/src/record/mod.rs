@@ -12,10 +12,13 @@ pub mod store;
 pub mod words;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use portcullis_core::event::{Record, What};
 use portcullis_core::time::Wall;
 use serde::Serialize;
+
+use crate::doctor::Finding;
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +68,8 @@ pub enum Told {
         /// How to mend it; may be empty.
         mend: String,
     },
+    /// A door was opened, and its guest does not come to what is behind it.
+    Stuck(Stuck),
     /// Lines are missing here, because there were too many at once.
     LeftOut {
         /// How many.
@@ -72,6 +77,17 @@ pub enum Told {
     },
     /// Numbers, at the end of a replay or after a day.
     Summary(Summary),
+}
+
+/// What stands between an open door and its guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// The door's name.
+    pub door: String,
+    /// The guest.
+    pub source: IpAddr,
+    /// What was found.
+    pub finding: Finding,
 }
 
 /// How the program began.

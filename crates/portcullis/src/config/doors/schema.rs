@@ -146,7 +146,7 @@ pub const GROUPS: &[Group] = &[
                 name: "mark",
                 about: &[
                     "A bit that is set on a guest's packets to the door, so that one rule in another firewall can let",
-                    "them through; docs/guide/doors.md shows that rule. 0: none.",
+                    "them through; portcullis doctor prints that rule. 0: none.",
                 ],
                 default: "0",
                 form: Form::Bit(|d| &mut d.mark),

@@ -76,7 +76,7 @@ impl Journal {
             Told::Seen(What::Door { door, event }) => self.of_door(door, event, now),
             Told::Seen(What::Fault(Fault::NotChanged { answer })) => self.fault(answer, "", now),
             // Nothing is judged and nobody banned here.
-            Told::Seen(_) | Told::LeftOut { .. } | Told::Summary(_) => {}
+            Told::Seen(_) | Told::Stuck(_) | Told::LeftOut { .. } | Told::Summary(_) => {}
             Told::Start(_) => {
                 let text = format!("starting up, listening on {}", self.interface);
                 self.say(&text, now);

@@ -34,6 +34,7 @@ impl Slow {
             self.end_trial(mode);
         }
         self.trail.take(&record);
+        self.note_way(&record);
         self.output.record(record);
     }
 

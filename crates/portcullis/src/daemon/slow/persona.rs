@@ -59,6 +59,7 @@ impl Slow {
     pub(super) fn every_second(&mut self) {
         self.move_mark_after_a_jump();
         self.end_waiting();
+        self.try_ways();
         self.output.catch_up();
         self.save_trail();
         if self.errands.as_ref().is_some_and(Errands::is_dirty) {
