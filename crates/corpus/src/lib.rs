@@ -10,6 +10,11 @@
 //! assert!(scenario.packets.len() > 10 && scenario.incidents.len() == 1);
 //! ```
 //!
+//! How real they are: nmap's techniques, masscan and hping3 were captured on a veth and then made by our own means, and
+//! so were the answers of a Linux kernel; zmap, Mirai, nmap's paces and its fingerprints are as their authors describe
+//! them; FTP, SIP, DNS, happy eyeballs and their like follow their RFCs; what lingers (bookmarks, forwards, swarms,
+//! cameras) follows experience, and is the least sure.
+//!
 //! `portcullis`' test and example `accuracy` replay them and [`score`] counts; `cargo xtask corpus DIR` writes them as
 //! captures. Scans are in `scans/`, friends in `friends/`, [`rules`] has the rules of others, to compare.
 
@@ -155,6 +160,8 @@ pub struct Scenario {
     pub about: String,
     /// What the frames of the capture begin with.
     pub link: Link,
+    /// The number of the VLAN that frames are tagged with, where the link has tags.
+    pub vlan: Option<u16>,
     /// Bytes kept of each frame.
     pub snap: usize,
     /// As they stand in the file; time may step back.

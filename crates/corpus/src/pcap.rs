@@ -20,13 +20,15 @@ pub fn file(scenario: &Scenario) -> Vec<u8> {
         Link::CookedV2 => 276,
         Link::Null | Link::Network { .. } => panic!("{:?} is not played", scenario.link),
     };
+    let tag = scenario.vlan.filter(|_| scenario.link != Link::RawIp).map(|number| (0x8100, number));
+    let tags = tag.as_slice();
     let mut bytes = Vec::with_capacity(scenario.packets.len() * 96);
     bytes.extend(0xa1b2_c3d4_u32.to_le_bytes());
     bytes.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend((scenario.snap as u32).to_le_bytes());
     bytes.extend(link.to_le_bytes());
     for captured in &scenario.packets {
-        let frame = build::frame(scenario.link, &captured.bytes);
+        let frame = build::tagged(scenario.link, tags, &captured.bytes);
         let kept = frame.len().min(scenario.snap);
         bytes.extend((captured.at.as_secs() as u32).to_le_bytes());
         bytes.extend(captured.at.subsec_micros().to_le_bytes());

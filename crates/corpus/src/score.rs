@@ -247,52 +247,61 @@ impl Report {
         row
     }
 
-    /// What was promised, and what is: a line each of promise, figure and whether it is kept.
+    /// What was promised, and what is: a line each of promise, figure and whether it is kept; of captures whose host is
+    /// told, then of the same with every destination taken for guarded.
     #[must_use]
     pub fn targets(&self) -> Vec<(String, String, bool)> {
-        let of = |class| self.class(class, Judge::Ours);
+        [(Judge::Ours, ""), (Judge::OursAny, "any destination: ")]
+            .into_iter()
+            .flat_map(|(judge, view)| self.targets_of(judge, view))
+            .collect()
+    }
+
+    fn targets_of(&self, judge: Judge, view: &str) -> Vec<(String, String, bool)> {
+        let of = |class| self.class(class, judge);
         let (scans, hard) = (of(Class::Scan), of(Class::HardScan));
         let (friends, odd) = (of(Class::Friend), of(Class::OddFriend));
-        let median = self.family(crate::THREE_SERVICES, Judge::Ours).median();
         let percent = |count, tally: &Tally| {
             format!("{:.1} % of {}", Tally::part(count, tally.captures), tally.captures)
         };
-        vec![
+        let median = self.family(crate::THREE_SERVICES, judge).median();
+        let right = Tally::part(hard.right, hard.captures);
+        let lines = [
             (
-                "ordinary scans found, kind and shape right: 99 %".to_owned(),
+                "ordinary scans found, kind and shape right: 99 %",
                 percent(scans.right, &scans),
                 Tally::part(scans.right, scans.captures) >= 99.0,
             ),
             (
-                "hard scans found: 90 %".to_owned(),
-                format!(
-                    "{}; kind and shape right {:.1} %",
-                    percent(hard.found, &hard),
-                    Tally::part(hard.right, hard.captures)
-                ),
+                "hard scans found: 90 %",
+                format!("{}; kind and shape right {right:.1} %", percent(hard.found, &hard)),
                 Tally::part(hard.found, hard.captures) >= 90.0,
             ),
             (
-                "captures of ordinary friends with anybody blamed: 0".to_owned(),
+                "captures of ordinary friends with anybody blamed: 0",
                 format!("{} of {}", friends.blaming, friends.captures),
                 friends.blaming == 0,
             ),
             (
-                "the same of odd friends: 1 in 200".to_owned(),
+                "the same of odd friends: 1 in 200",
                 format!("{} of {}", odd.blaming, odd.captures),
                 odd.blaming * 200 <= odd.captures,
             ),
             (
-                "captures of scans in which a friend beside is blamed: 0".to_owned(),
+                "captures of scans in which a friend beside is blamed: 0",
                 format!("{} of {}", scans.blaming + hard.blaming, scans.captures + hard.captures),
                 scans.blaming + hard.blaming == 0,
             ),
             (
-                "probes until the verdict, fast SYN scan, 3 services, median: 6".to_owned(),
+                "probes until the verdict, fast SYN scan, 3 services, median: 6",
                 median.map_or("none found".to_owned(), |median| median.to_string()),
                 median.is_some_and(|median| median <= 6),
             ),
-        ]
+        ];
+        lines
+            .into_iter()
+            .map(|(promise, figure, is_met)| (format!("{view}{promise}"), figure, is_met))
+            .collect()
     }
 }
 

@@ -9,7 +9,7 @@ use portcullis_core::wire::Link;
 use crate::dice::Dice;
 use crate::friends::background;
 use crate::stage::Stage;
-use crate::{Captured, Family, Scenario};
+use crate::{Captured, Class, Family, Scenario};
 
 /// How a family is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub enum Disorder {
     Clocks,
     /// Neighbours have changed places, as with several receive queues.
     Queues,
+    /// The times were lost: a few microseconds between packets, whatever was between them.
+    Lost,
+    /// Recordings of other days in one file: it jumps ahead by months, or back.
+    Merged,
 }
 
 pub(crate) fn of(family: &Family, seed: u64, mut stage: Stage) -> Scenario {
@@ -62,9 +66,12 @@ pub(crate) fn of(family: &Family, seed: u64, mut stage: Stage) -> Scenario {
         }
         Seen::Whole | Seen::SometimesInbound | Seen::Inbound => {}
     }
-    let disorder = match dice.between(0, 9) {
-        0 => Disorder::Clocks,
-        1 => Disorder::Queues,
+    let disorder = match dice.between(0, 19) {
+        0 | 1 => Disorder::Clocks,
+        2 | 3 => Disorder::Queues,
+        // Made by tools that cut and join captures; a scan's pace is part of what it is.
+        4 if family.class == Class::OddFriend => Disorder::Lost,
+        5 if family.class == Class::OddFriend => Disorder::Merged,
         _ => Disorder::None,
     };
     disturb(&mut packets, disorder, &mut dice);
@@ -83,6 +90,8 @@ pub(crate) fn of(family: &Family, seed: u64, mut stage: Stage) -> Scenario {
             Disorder::None => "",
             Disorder::Clocks => ", two clocks",
             Disorder::Queues => ", out of order",
+            Disorder::Lost => ", times lost",
+            Disorder::Merged => ", merged",
         },
     );
     let link = dice.pick(&[
@@ -100,6 +109,7 @@ pub(crate) fn of(family: &Family, seed: u64, mut stage: Stage) -> Scenario {
         local,
         about,
         link,
+        vlan: dice.percent(6).then(|| dice.port(2, 4_000)),
         snap: dice.pick(&[262_144, 262_144, 262_144, 1514, 128]),
         packets,
         incidents,
@@ -124,6 +134,22 @@ fn disturb(packets: &mut [Captured], disorder: Disorder, dice: &mut Dice) {
                 if near && dice.percent(10) {
                     packets.swap(place - 1, place);
                 }
+            }
+        }
+        Disorder::Lost => {
+            let first = packets.first().map_or(Duration::ZERO, |captured| captured.at);
+            for (place, captured) in packets.iter_mut().enumerate() {
+                captured.at = first + Duration::from_micros(12) * place as u32;
+            }
+        }
+        Disorder::Merged => {
+            const MONTH: Duration = Duration::from_secs(30 * 86_400);
+            let (one, other) = (dice.count(0, packets.len()), dice.count(0, packets.len()));
+            for captured in packets.iter_mut().skip(one) {
+                captured.at += MONTH;
+            }
+            for captured in packets.iter_mut().skip(other) {
+                captured.at -= 2 * MONTH;
             }
         }
     }

@@ -25,7 +25,7 @@ const fn whole(name: &'static str, play: fn(&mut Stage)) -> Friend {
     Friend { name, play, odd: [None; 3] }
 }
 
-const FRIENDS: [Friend; 54] = [
+const FRIENDS: [Friend; 57] = [
     Friend {
         odd: [Some("web, inbound only"), Some("web, outbound only"), Some("web, from the middle on")],
         ..whole("web", sessions::web)
@@ -193,6 +193,16 @@ const FRIENDS: [Friend; 54] = [
         odd: [Some("after our restart, inbound only"), None, None],
         ..whole("after our restart", transports::rebooted)
     },
+    whole("office at a mirror port", offices::mirror),
+    Friend {
+        odd: [
+            Some("our mail deliveries, inbound only"),
+            Some("our mail deliveries, outbound only"),
+            Some("our mail deliveries, from the middle on"),
+        ],
+        ..whole("our mail deliveries", offices::deliveries)
+    },
+    whole("our monitoring of others", offices::our_monitoring),
 ];
 
 /// All families of friends.
@@ -214,6 +224,9 @@ pub(crate) fn families() -> Vec<Family> {
         Family { seen: Seen::MidStream, ..peers("BitTorrent, from the middle on", peers::bittorrent) },
         peers("STUN and calls between browsers", peers::stun),
         peers("overlay network", peers::overlay),
+        peers("file sharing of old", peers::gnutella),
+        Family { seen: Seen::Inbound, ..peers("file sharing of old, inbound only", peers::gnutella) },
+        Family { seen: Seen::Outbound, ..peers("file sharing of old, outbound only", peers::gnutella) },
         peers("cameras", offices::cameras),
         peers("sessions that nobody remembers", transports::forgotten),
     ]);

@@ -146,3 +146,69 @@ pub(super) fn crawler(stage: &mut Stage) {
         at += stage.dice.micros(1_000, 2_000_000);
     }
 }
+
+/// A whole office as a mirror port shows it: many clients, many servers, questions of all of them.
+pub(super) fn mirror(stage: &mut Stage) {
+    let resolver = stage.neighbour();
+    let clients: Vec<IpAddr> = (0..stage.dice.count(6, 25)).map(|_| stage.neighbour()).collect();
+    for _ in 0..stage.dice.count(20, 100) {
+        let client = stage.dice.pick(&clients);
+        let at = stage.start + stage.dice.micros(0, 60_000_000);
+        let from = stage.ephemeral();
+        stage.datagram(at, (client, from), (resolver, 53), 44);
+        stage.datagram(at + Duration::from_millis(3), (resolver, 53), (client, from), 120);
+        let server = stage.stranger();
+        let port = stage.dice.pick(&[443, 443, 443, 80, 993, 22, 5228]);
+        let mut talk = Talk::from_us(stage, at + Duration::from_millis(4), server, port);
+        talk.client.0 = client;
+        talk.open(stage).say(stage, Client, 500).say(stage, Server, 4_000);
+        let end =
+            stage.dice.pick(&[End::Fin(Client), End::Fin(Server), End::Open, End::BrokenOff(Client, 3)]);
+        talk.close(stage, end);
+    }
+}
+
+/// Our mail server delivers what has waited: dozens of servers at port 25, some of which are down or refuse.
+pub(super) fn deliveries(stage: &mut Stage) {
+    let own = stage.host.own();
+    for _ in 0..stage.dice.count(10, 50) {
+        let server = stage.stranger();
+        let at = stage.start + stage.dice.micros(0, 120_000_000);
+        match stage.dice.between(0, 9) {
+            0 => {
+                let from = stage.ephemeral();
+                let syn = Stack::Linux.syn(&mut stage.dice, from, 25);
+                for retry in [0, 1, 3, 7] {
+                    stage.pass(at + Duration::from_secs(retry), build::ip(own, server, syn.clone()).bytes());
+                }
+            }
+            1 => {
+                let talk = Talk::from_us(stage, at, server, 25);
+                super::sessions::refused(stage, &talk);
+            }
+            _ => {
+                let mut talk = Talk::from_us(stage, at, server, 25);
+                talk.open(stage).say(stage, Server, 60).say(stage, Client, 2_000).say(stage, Server, 40);
+                talk.close(stage, End::Fin(Client));
+            }
+        }
+    }
+}
+
+/// We watch some hosts by ping, every few seconds, and now and then one of them is away.
+pub(super) fn our_monitoring(stage: &mut Stage) {
+    let own = stage.host.own();
+    let watched: Vec<IpAddr> = (0..stage.dice.count(3, 12)).map(|_| stage.stranger()).collect();
+    for round in 0..stage.dice.count(5, 40) as u16 {
+        for target in &watched {
+            let at = stage.start + Duration::from_secs(10) * round.into() + stage.dice.micros(0, 500_000);
+            let [high, low] = round.to_be_bytes();
+            let echo = |kind| build::icmp_with(kind, 0, [0x2a, 0x2a, high, low], &[0x61; 56]);
+            stage.pass(at, build::ip(own, *target, echo(8)).unfragmented().bytes());
+            if stage.dice.percent(95) {
+                let at = at + Duration::from_millis(14);
+                stage.pass(at, build::ip(*target, own, echo(0)).hop_limit(55).bytes());
+            }
+        }
+    }
+}

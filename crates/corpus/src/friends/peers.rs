@@ -137,3 +137,50 @@ pub(super) fn overlay(stage: &mut Stage) {
         }
     }
 }
+
+/// An old file-sharing network: our client asks hundreds of hosts out of a stale list, by TCP and UDP, each at a port of
+/// its own; most have gone, and some answer "host unreachable". Others ask us, at the one port that we have.
+pub(super) fn gnutella(stage: &mut Stage) {
+    let port = stage.dice.pick(&[6346, 6347, 4662, 4672, 28_755]);
+    stage.host.tcp.insert(port);
+    stage.host.udp.insert(port);
+    let own = stage.host.own();
+    for _ in 0..stage.dice.count(40, 250) {
+        let usual = [6346, 4662, 4672];
+        let theirs =
+            if stage.dice.percent(30) { stage.dice.pick(&usual) } else { stage.dice.port(1_024, 65_535) };
+        let peer = stage.stranger();
+        let at = stage.start + stage.dice.micros(0, 200_000_000);
+        match stage.dice.between(0, 9) {
+            0..=4 => {
+                stage.datagram(at, (own, port), (peer, theirs), 31);
+                if stage.dice.percent(25) {
+                    stage.datagram(at + Duration::from_millis(90), (peer, theirs), (own, port), 120);
+                }
+            }
+            5..=7 => {
+                let from = stage.ephemeral();
+                let syn = Stack::Windows.syn(&mut stage.dice, from, theirs);
+                let syn = build::ip(own, peer, syn).unfragmented();
+                for retry in [0, 3] {
+                    stage.pass(at + Duration::from_secs(retry), syn.bytes());
+                }
+                if stage.dice.percent(30) {
+                    let router = stage.stranger();
+                    let error = build::icmp(3, 1, &syn.bytes());
+                    let at = at + Duration::from_millis(3_100);
+                    stage.pass(at, build::ip(router, own, error).hop_limit(50).bytes());
+                }
+            }
+            8 => {
+                let mut talk = Talk::from_us(stage, at, peer, theirs);
+                talk.open(stage).say(stage, Client, 200).say(stage, Server, 900);
+                talk.close(stage, End::Fin(Server));
+            }
+            _ => {
+                stage.datagram(at, (peer, theirs), (own, port), 31);
+                stage.datagram(at + Duration::from_millis(1), (own, port), (peer, theirs), 200);
+            }
+        }
+    }
+}

@@ -114,7 +114,7 @@ pub(super) fn browsing(stage: &mut Stage) {
 }
 
 /// Our SYN meets a RST.
-fn refused(stage: &mut Stage, talk: &Talk) {
+pub(super) fn refused(stage: &mut Stage, talk: &Talk) {
     let (from, to) = (talk.client, talk.server);
     let at = talk.now();
     let syn = Stack::Linux.syn(&mut stage.dice, from.1, to.1);
