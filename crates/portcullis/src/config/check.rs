@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::describe::{Description, describe};
 use super::fault::{Fault, Faults};
+use super::import;
 use super::knockd::{self, DoorExplained};
 use super::portsentry::{self, Diagnostic, Dialect, Explanation, PortsentryConfig, StartMode, Weight};
 use super::toml::{self, Override};
@@ -86,6 +87,12 @@ pub fn check(files: &[PathBuf]) -> Result<Checked, Faults> {
                 usable: reading.is_usable(),
                 diagnostics: reading.diagnostics,
             });
+        }
+        if let Some(name) = import::is_fwknops(path, &text) {
+            let message = format!("this is a file of fwknop ({name}), which nothing is started with here");
+            let mend = "portcullis import fwknop access.conf fwknopd.conf .fwknoprc -o FILE makes doors of its users, and \
+                        says what each line comes to";
+            return Err(Faults(vec![Fault::of_file(path, message, mend)]));
         }
         if portsentry::is_modes(&text) {
             let read = portsentry::start_modes(path, &text);
@@ -218,6 +225,15 @@ mod tests {
         let listed = check(&[file("portsentry.ignore.static", "10.0.0.1/8 # own\n2001:db8::1\n")]).unwrap();
         let modes = check(&[file("h", "TCP_MODE=”tcp”\nUDP_MODE=\"audp\"\n")]).unwrap();
         let no_modes = check(&[file("i", "TCP_MODE=\"udp\"\n")]).unwrap();
+        for (name, text) in [
+            ("access.conf", "# users\nSOURCE  ANY\nKEY_BASE64 c2VjcmV0\n"),
+            ("fwknopd.conf", "# nothing but comments\n"),
+            ("j", "PCAP_INTF eth0;\n"),
+            (".fwknoprc", "[default]\nSPA_SERVER host.example\nKEY_BASE64 c2VjcmV0\n"),
+        ] {
+            let text = check(&[file(name, text)]).unwrap_err().to_string();
+            assert!(text.contains("portcullis import fwknop") && !text.contains("c2VjcmV0"), "{text}");
+        }
         fs::remove_dir_all(&directory).unwrap();
 
         let text = ours.to_string();

@@ -18,7 +18,7 @@ use super::portsentry::{
 use super::{Config, Mode, Trigger, schema, toml};
 use crate::escape::printable;
 
-pub use self::fwknop::{AccessFile, FwknopImport, import_fwknop};
+pub use self::fwknop::{AccessFile, FwknopImport, import_fwknop, is_fwknops};
 pub use self::knockd::import_knockd;
 
 /// What has become of a line of the old files.

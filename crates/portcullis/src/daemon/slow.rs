@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use portcullis_core::event::Mode;
 use portcullis_core::ledger::Change;
-
 use portcullis_core::time::Wall;
 use portcullis_sys::clock;
 use portcullis_sys::filter::SNAP_LENGTH;

@@ -18,6 +18,7 @@ mod knocks;
 mod lasting;
 mod replays;
 mod scans;
+mod secrecy;
 mod sessions;
 mod shutting;
 mod single_packets;

@@ -43,9 +43,14 @@ pub struct Listener {
 impl Listener {
     /// Begins to write down what the guest sends, but for his session.
     pub fn start(lab: &Lab, file: PathBuf) -> Self {
+        Self::start_for(lab, file, GUEST)
+    }
+
+    /// The same, of a guest with another address.
+    pub fn start_for(lab: &Lab, file: PathBuf, guest: &str) -> Self {
         let mut command = lab.attacker.command("tcpdump");
         command.args(["-n", "-U", "--immediate-mode", "-s", "2048", "-i", "eth0", "-w"]).arg(&file);
-        let filter = format!("src host {GUEST} and (tcp or udp) and not port {SERVICE}");
+        let filter = format!("src host {guest} and (tcp or udp) and not port {SERVICE}");
         let mut tcpdump = Running::spawn(command.arg(filter));
         tcpdump.wait_for_line(SOON, |line| line.contains("listening on"));
         Self { tcpdump, file }
@@ -62,6 +67,10 @@ impl Listener {
         assert_eq!(heard.len(), packets, "{heard:?}");
         // Ethernet, an IPv4 header without options, and the port behind the sender's.
         let hit = |frame: &Vec<u8>| {
+            // Of IPv6 only the length is asked for.
+            if frame[12] != 8 {
+                return (0, None);
+            }
             let port = u16::from_be_bytes([frame[36], frame[37]]);
             let length = usize::from(u16::from_be_bytes([frame[38], frame[39]]));
             (port, (frame[23] == 17).then(|| frame[42..34 + length].to_vec()))
@@ -112,6 +121,26 @@ impl Heard {
         // They were refused for what they are, and not on their way.
         let status = guard.status();
         assert!(!status["refused"].to_string().contains("checksum"), "{status}");
+    }
+
+    /// How many bytes are in the datagram that it is.
+    pub fn payload(&self, is_ipv6: bool) -> usize {
+        let frame = &frames(&self.file)[0];
+        frame.len() - if is_ipv6 { 14 + 40 + 8 } else { 14 + 20 + 8 }
+    }
+
+    /// The ports of its steps.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.hits.iter().map(|(port, _)| *port)
+    }
+
+    /// The first of its steps, as [`knock`] takes them.
+    pub fn steps(&self, count: usize) -> String {
+        let step = |(port, payload): &(u16, Option<Vec<u8>>)| match payload {
+            Some(_) => format!("{port}:udp"),
+            None => port.to_string(),
+        };
+        self.hits.iter().take(count).map(step).collect::<Vec<_>>().join(" ")
     }
 
     /// The link address that it was sent to.

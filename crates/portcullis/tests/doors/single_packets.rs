@@ -10,6 +10,7 @@ use testbed::{Lab, Namespace, wait_until};
 
 use crate::harness::{Guard, PROGRAM, Place, SOON, portcullis};
 use crate::knocks::{SERVICE, let_in, reload, serve};
+use crate::replays::{Listener, lab_with_tools};
 use crate::shutting::{gets_in, lab};
 
 /// Root without the right to capture.
@@ -144,6 +145,77 @@ fn without_the_right_to_capture_a_socket_takes_the_packets() {
             .as_str()
             .is_some_and(|why| why.contains("no knock is heard but single packets: door old"))
     });
+}
+
+/// A packet for so many ports that it is as long as the format allows (399 characters, as fwknopd has it): the ring takes
+/// frames whole, and so does the socket.
+#[test]
+fn the_longest_packet_is_read_whole() {
+    let Some(lab) = lab_with_tools() else { return };
+    let _service = serve(&lab.victim);
+    let place = Place::new("");
+    let many = |count: u16| {
+        let ports: Vec<String> = (0..count).map(|port| format!("tcp/{}", 60_000 + port)).collect();
+        format!("tcp/{SERVICE},{}", ports.join(","))
+    };
+    let secret = spa_door(&place, &[], "[watch]\ntcp = \"2001-2002\"\nudp = \"2001\"");
+    let text = fs::read_to_string(place.file("host.access")).unwrap();
+    let all = format!("tcp/{SERVICE}, tcp/60000-60020");
+    let open: Vec<String> = (0..=20).map(|port| format!("tcp/{}", 60_000 + port)).collect();
+    let text = text.replace(
+        &format!("OPEN_PORTS tcp/{SERVICE}"),
+        &format!("OPEN_PORTS tcp/{SERVICE},{}", open.join(",")),
+    );
+    let mut file = fs::OpenOptions::new().write(true).truncate(true).open(place.file("host.access")).unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    let configuration = fs::read_to_string(place.configuration()).unwrap();
+    place.configure(
+        &configuration.replace(&format!("opens = \"tcp/{SERVICE}\""), &format!("opens = \"{all}\"")),
+    );
+    for engine in ["ring", "listen"] {
+        let mut guard = Guard::at(&lab.victim, &place, &["--engine", engine]);
+        for (host, guest) in [(lab.victim4().to_string(), GUESTS[0]), (lab.victim6().to_string(), GUESTS[1])]
+        {
+            let mut longest = 0;
+            wait_until(SOON, "the longest packet to open", || {
+                let listener = Listener::start_for(&lab, place.file("longest.pcap"), guest);
+                // As many ports as make a packet that the client agrees to.
+                let sent = (0..20).rev().find(|count| {
+                    let mut command = lab.attacker.command(PROGRAM);
+                    command.args(["spa", "--opens", &many(*count), "--key"]).arg(&secret).arg(&host);
+                    command.output().unwrap().status.success()
+                });
+                assert!(sent.is_some_and(|count| count > 5), "{sent:?}");
+                longest = listener.finish(1).payload(guest.contains(':'));
+                std::thread::sleep(Duration::from_millis(200));
+                let set = if guest.contains(':') { "door_ssh6" } else { "door_ssh4" };
+                let_in(&lab.victim, set, guest)
+            });
+            assert!((385..400).contains(&longest), "{longest} characters");
+        }
+        assert_eq!(guard.verb(&["close", "ssh"]).code, 0);
+        assert_eq!(guard.stop(), 0);
+    }
+}
+
+/// A ring that was made for headers reads usual packets, and says that of the longest it does not.
+#[test]
+fn the_first_door_that_a_reload_adds_opens_and_its_limit_is_told() {
+    let Some(lab) = lab() else { return };
+    let _service = serve(&lab.victim);
+    let place = Place::new("");
+    let secret = spa_door(&place, &[], "");
+    let with_door = fs::read_to_string(place.configuration()).unwrap();
+    place.configure("");
+    let mut guard = Guard::at(&lab.victim, &place, &[]);
+    place.configure(&with_door);
+    reload(&guard);
+    guard.wait_for(SOON, |event| {
+        event["why"].to_string().contains("the ring was made without room for whole")
+    });
+    enter_by_packet(&lab, &secret, GUESTS[0]);
+    assert!(gets_in(&lab, GUESTS[0]));
+    assert_eq!(guard.stop(), 0);
 }
 
 /// The same door as [`spa_door`] has made, and others.

@@ -13,7 +13,7 @@ const SECRETS: [&str; 3] = ["47113", "48117", "46119"];
 
 /// Everything that the guard says to somebody who asks.
 #[track_caller]
-fn everything(guard: &Guard) -> String {
+pub fn everything(guard: &Guard) -> String {
     let asked = [
         &["doors"][..],
         &["doors", "--json"],

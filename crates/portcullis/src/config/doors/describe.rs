@@ -179,6 +179,7 @@ fn warnings(door: &DoorConfig) -> Vec<String> {
             }
         }
     }
+    warnings.extend(shuts_out_its_administrator(door));
     for (key, command) in door.commands.each() {
         let line = match command {
             Command::Shell(line) => line.clone(),
@@ -201,6 +202,25 @@ fn warnings(door: &DoorConfig) -> Vec<String> {
         warnings.push("one weak packet opens it to everybody".to_owned());
     }
     warnings
+}
+
+/// The port by which an administrator comes in: SSH's usual one, or that of the session that this is asked in.
+fn shuts_out_its_administrator(door: &DoorConfig) -> Option<String> {
+    const SSH: u16 = 22;
+    // sshd(8): the client's address and port, then the server's.
+    let session = std::env::var("SSH_CONNECTION").ok();
+    let session = session.and_then(|words| words.split(' ').nth(3)?.parse::<u16>().ok());
+    let (port, what) = [(Some(SSH), "where SSH usually is"), (session, "by which you are here")]
+        .into_iter()
+        .find_map(|(port, what)| Some((port.filter(|port| door.opens.tcp.contains(*port))?, what)))?;
+    (door.mode == DoorMode::Act).then(|| {
+        format!(
+            "tcp/{port}, {what}, is shut to you too. Keep a session open and knock once before you leave; an address in \
+             [protect] allow needs no knock; `portcullis open {} ADDRESS` lets in by hand; on the console \
+             `nft delete table inet portcullis` opens everything once portcullis is stopped",
+            door.name
+        )
+    })
 }
 
 /// Whether the ports only rise or only fall, within one protocol.

@@ -318,6 +318,11 @@ impl Draft {
             }
             KindName::Sequence => self.wrong_sequences(wrongs),
             KindName::Rotating => self.wrong_shape(wrongs),
+            KindName::Spa if schema::weaknesses(&self.weak).contains(&Weakness::CommandMessages) => {
+                let message = "a command that comes in a packet is never run: nothing from the wire becomes a command here";
+                let mend = "take \"command-messages\" out, and write what is to be run into command_open";
+                wrongs.push((Some("weak"), message.to_owned(), mend.to_owned()));
+            }
             KindName::OneTime | KindName::Spa => {}
         }
     }

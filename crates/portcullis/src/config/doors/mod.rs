@@ -194,7 +194,7 @@ pub enum Weakness {
     NoHmac,
     /// Keys of less than 16 bytes.
     ShortKeys,
-    /// Packets that name a command to be run.
+    /// Packets that name a command to be run. A known word, which no door can have: they are never run.
     CommandMessages,
     /// MD5 or SHA-1 for the HMAC.
     OldHmac,

@@ -271,7 +271,8 @@ pub const GROUPS: &[Group] = &[
                 default: "\"30s\"",
                 form: Form::Span {
                     low: Duration::from_secs(10),
-                    high: TEN_MINUTES,
+                    // As the core's `door::rotating::Shape`.
+                    high: Duration::from_secs(300),
                     at: |d| &mut d.time_step,
                 },
             },
@@ -328,7 +329,7 @@ pub const GROUPS: &[Group] = &[
                     &[
                         ("no-hmac", "packets without an HMAC"),
                         ("short-keys", "keys of less than 16 bytes"),
-                        ("command-messages", "packets that name a command to be run"),
+                        ("command-messages", "not possible here: write command_open instead"),
                         ("old-hmac", "an HMAC of MD5 or SHA-1"),
                         ("other-modes", "other modes of the cipher than CBC"),
                     ],

@@ -249,6 +249,13 @@ fn what_is_wrong_with_a_door_as_a_whole_is_said_with_its_mend() {
             "whole seconds",
             "\"10s\"",
         ),
+        (format!("{}time_step = \"6m\"\n", least(KindName::Rotating)), "5:13", "5m", ""),
+        (
+            format!("{}weak = [\"no-hmac\", \"command-messages\"]\n", least(KindName::Spa)),
+            "5:8",
+            "never run",
+            "command_open",
+        ),
         (format!("{SSH}users = \"/a\"\n"), "4:9", "has no such key", "kind = \"spa\""),
         (
             format!("{SSH}pardon = true\n"),
@@ -340,7 +347,8 @@ Door        ssh (sequence)
             shuts tcp/22, and opens it to whoever has knocked for 30s
             knock: 3 steps within 10s
             guessing: 1 in 281 trillion; 10 wrong tries of a source, and it is ignored for 10m, so a thousand sources need 268 thousand years
-            whoever records a knock can repeat it"
+            whoever records a knock can repeat it
+            Warning: tcp/22, where SSH usually is, is shut to you too. Keep a session open and knock once before you leave; an address in [protect] allow needs no knock; `portcullis open ssh ADDRESS` lets in by hand; on the console `nft delete table inet portcullis` opens everything once portcullis is stopped"
     );
     for (text, line) in [
         (

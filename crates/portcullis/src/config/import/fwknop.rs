@@ -111,6 +111,19 @@ fn whose(path: &Path, text: &str) -> Option<Whose> {
     by_line.or_else(|| path.file_name().is_some_and(|name| name == "fwknopd.conf").then_some(Whose::Daemon))
 }
 
+/// Whether a file is fwknop's: then what it is called there. Our own files have `=` behind each word.
+pub fn is_fwknops(path: &Path, text: &str) -> Option<&'static str> {
+    if entries(text).any(|(_, _, value)| value.starts_with('=')) {
+        return None;
+    }
+    let has_default = || entries(text).any(|(_, word, _)| word == "[DEFAULT]");
+    match whose(path, text)? {
+        Whose::Users => Some("access.conf"),
+        Whose::Daemon => Some("fwknopd.conf"),
+        Whose::Client => has_default().then_some(".fwknoprc"),
+    }
+}
+
 /// Each line that says something: its number, from 1, its keyword in capitals, and what is behind it, which may be a key.
 fn entries(text: &str) -> impl Iterator<Item = (usize, String, &str)> {
     (1..).zip(text.lines().map(str::trim)).filter_map(|(number, line)| {
