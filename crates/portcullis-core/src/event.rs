@@ -150,6 +150,12 @@ pub enum Shape {
     Horizontal,
     /// Several ports of several addresses.
     Block,
+    /// Any of these at a pace of [`crate::scan::incidents::SLOW`] or more from one probe to the next.
+    Slow,
+    /// The same probes in several names at the same moment: who of them sent them can't be told.
+    Decoy,
+    /// One scan, dealt out to many sources.
+    Distributed,
 }
 
 impl Shape {
@@ -160,6 +166,9 @@ impl Shape {
             Shape::Vertical => "vertical",
             Shape::Horizontal => "horizontal",
             Shape::Block => "block",
+            Shape::Slow => "slow",
+            Shape::Decoy => "decoy",
+            Shape::Distributed => "distributed",
         }
     }
 }
@@ -422,6 +431,15 @@ pub enum Fate {
     BlockedBefore,
 }
 
+/// Of several sources that scan as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// The number that all of them have in common.
+    pub incident: Id,
+    /// How many they were when this was told.
+    pub sources: usize,
+}
+
 /// One source that was found scanning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scan {
@@ -437,6 +455,8 @@ pub struct Scan {
     pub kinds: Vec<Kind>,
     /// The outline.
     pub shape: Shape,
+    /// With whom it scans, where that is seen.
+    pub together: Option<Together>,
     /// How many own addresses were probed.
     pub targets: usize,
     /// The distinct ports, sorted; cut at [`crate::scan::incidents::PORTS_KEPT`].

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::{Kind, Scan};
+use crate::event::{Kind, Scan, Shape};
 use crate::net::Protocol;
 use crate::scan::Contact;
 use crate::scan::incidents::PORTS_KEPT;
@@ -28,14 +28,25 @@ pub fn event(contact: &Contact) -> String {
 /// service, odd flags against any.
 #[must_use]
 pub fn evidence(scan: &Scan) -> String {
-    tell_evidence(scan, "")
+    tell_evidence(scan, "") + &company(scan)
 }
 
 /// The same with the kinds named: `14 SYN probes to 14 closed TCP ports in 0.4 s`.
 #[must_use]
 pub fn evidence_with_kinds(scan: &Scan) -> String {
     let kinds: Vec<&str> = scan.kinds.iter().map(|&kind| kind_words(kind)).collect();
-    tell_evidence(scan, &format!("{} ", and(&kinds)))
+    tell_evidence(scan, &format!("{} ", and(&kinds))) + &company(scan)
+}
+
+/// With whom a source scans: `; the same from 6 sources at once: decoys, origin unknown`.
+fn company(scan: &Scan) -> String {
+    match (&scan.together, scan.shape) {
+        (Some(together), Shape::Decoy) => {
+            format!("; the same from {} sources at once: decoys, origin unknown", together.sources)
+        }
+        (Some(together), _) => format!("; shared with {} sources", together.sources),
+        (None, _) => String::new(),
+    }
 }
 
 fn tell_evidence(scan: &Scan, kinds: &str) -> String {

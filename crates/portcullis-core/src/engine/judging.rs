@@ -94,11 +94,25 @@ impl Engine {
         }
     }
 
-    /// A probe: it adds to the scan that is under way, or is weighed.
+    /// A probe: it is weighed by itself, and beside those of others.
     fn count(&mut self, probe: Probe, host: &mut dyn Host) {
         self.counters.probes += 1;
+        let unit = self.policy.unit(probe.contact.source, probe.contact.target.address);
+        let ledger = &mut self.ledger;
+        let members = self.patterns.see(unit, &probe, || ledger.next_id());
+        self.count_alone(unit, probe, host);
+        for member in members {
+            let is_answered = self.incidents.decision(member.source).is_some()
+                || self.view == View::Live && self.ledger.covering(member.source).is_some();
+            if !is_answered && !self.judge.evidence(&member.unit).is_empty() {
+                self.accuse(probe.at, member.unit, Proof::Missing, host);
+            }
+        }
+    }
+
+    /// It adds to the scan of its source that is under way, or is weighed.
+    fn count_alone(&mut self, unit: Prefix, probe: Probe, host: &mut dyn Host) {
         let source = probe.contact.source;
-        let unit = self.policy.unit(source, probe.contact.target.address);
         let is_decided = match self.incidents.decision(source) {
             None => false,
             Some(_) if self.view == View::Capture => true,

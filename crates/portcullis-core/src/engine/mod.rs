@@ -38,6 +38,7 @@ use crate::scan::Contact;
 use crate::scan::answers::Answers;
 use crate::scan::classify;
 use crate::scan::incidents::Incidents;
+use crate::scan::patterns::Patterns;
 use crate::scan::sources::Secret;
 use crate::scan::sweeps::Sweeps;
 use crate::time::{Mono, Now};
@@ -129,6 +130,7 @@ pub struct Engine {
     decoder: Decoder,
     answers: Answers,
     sweeps: Sweeps,
+    patterns: Patterns,
     judge: Box<dyn Judge>,
     /// Sees only probes that prove who sent them: whom it convicts is banned, whom only the other convicts is held.
     judge_of_proved: Box<dyn Judge>,
@@ -167,6 +169,7 @@ impl Engine {
             decoder: Decoder::new(FragmentLimits::default(), secret.0),
             answers: Answers::default(),
             sweeps: Sweeps::new(secret),
+            patterns: Patterns::new(secret),
             judge: Box::new(Trigger::new(settings.trigger, secret)),
             judge_of_proved: Box::new(Trigger::new(settings.trigger, secret)),
             brake: brake::Brake::new(settings.answering.brake),
@@ -456,7 +459,17 @@ impl Engine {
         self.lift(now, &automatic, Ending::Observe)
     }
 
-    fn record(&mut self, now: Now, what: What) {
+    fn record(&mut self, now: Now, mut what: What) {
+        if let What::Scan(scan) = &mut what
+            && let Some((shape, together)) = self.patterns.of(&scan.prefix)
+        {
+            scan.shape = shape;
+            scan.together = Some(together);
+            // In a capture nothing but these lines bears the number.
+            if self.view == View::Capture {
+                scan.id = together.incident;
+            }
+        }
         self.actions.push_back(Action::Record(Record { time: now.wall, what }));
     }
 }

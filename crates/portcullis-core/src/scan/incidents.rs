@@ -16,6 +16,15 @@ pub const PORTS_KEPT: usize = 1024;
 /// Own addresses kept of one scan.
 const TARGETS_KEPT: usize = 256;
 
+/// A scan whose probes of different things are so far apart, in the mean, is called slow: twice what nmap's `-T1` waits.
+pub const SLOW: Duration = Duration::from_secs(30);
+
+/// Whether `things` different ones were probed slowly within `span`. Two are too few to have a pace.
+fn is_slow(span: Duration, things: usize) -> bool {
+    let gaps = u32::try_from(things).unwrap_or(u32::MAX).saturating_sub(1);
+    gaps >= 2 && span >= SLOW * gaps
+}
+
 /// What the door at a place is called.
 pub type Names<'a> = &'a dyn Fn(DoorId) -> Option<Name>;
 
@@ -245,7 +254,9 @@ impl Incident {
     }
 
     fn scan(&self, source: IpAddr, is_ended: bool) -> Scan {
+        let things = (self.ports.len() + self.steps.len()).max(self.targets.len());
         let shape = match (self.ports.len(), self.targets.len()) {
+            _ if is_slow(self.last.mono.since(self.first.mono), things) => Shape::Slow,
             (_, 1) => Shape::Vertical,
             (0 | 1, _) => Shape::Horizontal,
             _ => Shape::Block,
@@ -257,6 +268,7 @@ impl Incident {
             protocols: self.protocols.iter().copied().collect(),
             kinds: self.kinds.iter().copied().collect(),
             shape,
+            together: None,
             targets: self.targets.len(),
             ports: self.ports.iter().copied().collect(),
             steps: self.steps.iter().cloned().collect(),

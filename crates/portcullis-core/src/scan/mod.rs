@@ -1,11 +1,13 @@
 //! From packets to probes: what a packet is (`classify`), who is remembered ([`sources`]), how a capture answers
-//! "is a service there?" (`answers`), who asks many addresses (`sweeps`), and what one scan adds up to ([`incidents`]).
+//! "is a service there?" (`answers`), who asks many addresses (`sweeps`), who scans together
+//! (`patterns`), and what one scan adds up to ([`incidents`]).
 //!
 //! Called by the engine, in this order, for each packet that is for us.
 
 pub(crate) mod answers;
 pub(crate) mod classify;
 pub mod incidents;
+pub(crate) mod patterns;
 pub mod sources;
 pub(crate) mod sweeps;
 

@@ -34,6 +34,28 @@ impl Secret {
     }
 }
 
+/// For the maps of this room: a keyed hash over what strangers choose.
+impl std::hash::BuildHasher for Secret {
+    type Hasher = Keyed;
+
+    fn build_hasher(&self) -> Keyed {
+        Keyed(SipHasher13::new_with_key(&self.0))
+    }
+}
+
+/// See [`Secret`].
+pub struct Keyed(SipHasher13);
+
+impl Hasher for Keyed {
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+}
+
 /// What is remembered of a source.
 pub trait Memory {
     /// How much would be lost by forgetting it now; 0 is nothing.

@@ -84,6 +84,32 @@ impl Capture {
         self.packet(HERE, "198.51.100.99", build::tcp(80, 40_000, SYN | ACK));
     }
 
+    /// The shapes of the scans, by source and number of the incident.
+    fn shapes(self) -> Vec<(String, String)> {
+        let mut shapes: Vec<(String, String)> = self
+            .ended()
+            .map(|scan| {
+                let words = portcullis_core::words::evidence(&scan);
+                let company =
+                    words.split_once(';').map(|(_, company)| company.to_owned()).unwrap_or_default();
+                (format!("{} {}{company}", scan.id.0, scan.shape.name()), scan.source.to_string())
+            })
+            .collect();
+        shapes.sort();
+        shapes
+    }
+
+    fn ended(mut self) -> impl Iterator<Item = portcullis_core::event::Scan> {
+        self.engine.finish(self.now, &mut Nobody);
+        std::iter::from_fn(move || self.engine.poll_action()).filter_map(|action| match action {
+            Action::Record(record) => match record.what {
+                What::Scan(scan) if scan.is_ended => Some(scan),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// The scans: source, kinds, ports.
     fn scans(mut self) -> Vec<String> {
         self.engine.finish(self.now, &mut Nobody);
@@ -335,4 +361,62 @@ fn a_datagram_is_a_probe_whatever_it_carries() {
         capture.packet(STRANGER, HERE, build::udp(40_000, port, payload));
     }
     assert_eq!(capture.scans(), ["198.51.100.7 udp udp 5 ports of 1"]);
+}
+
+#[test]
+fn the_pace_of_a_scan_gives_it_its_shape() {
+    for (pause, shape) in [(1, "vertical"), (15, "vertical"), (40, "slow"), (300, "slow")] {
+        let mut settings = settings(Mode::Observe);
+        settings.trigger.window = Duration::from_secs(3600);
+        let mut capture = Capture::of_one_host();
+        capture.engine = Engine::new(settings, View::Capture, Secret([3; 16]));
+        capture.engine.surround(Now::default(), surroundings());
+        for port in 1..=8 {
+            // Each probe is sent twice, as nmap does where nothing answers.
+            for _ in 0..2 {
+                capture.asked(build::tcp(40_000, port, SYN), Some(build::tcp(port, 40_000, RST | ACK)));
+            }
+            capture.pass(Duration::from_secs(pause));
+        }
+        let shapes = capture.shapes();
+        assert!(shapes.len() == 1 && shapes[0].0.ends_with(shape), "{pause} s: {shapes:?}");
+    }
+}
+
+#[test]
+fn decoys_are_one_incident_whose_origin_is_unknown() {
+    let mut capture = Capture::of_one_host();
+    let sources = ["198.51.100.7", "198.51.100.8", "203.0.114.5"];
+    for port in 1..=3 {
+        for source in sources {
+            let probe = build::tcp(51_000, port, SYN).sequence(0x1234_5678).options(&[2, 4, 5, 0xb4]);
+            capture.packet(source, HERE, probe);
+            capture.packet(HERE, source, build::tcp(port, 51_000, RST | ACK));
+        }
+        capture.pass(Duration::from_millis(200));
+    }
+    let what = "1 decoy the same from 3 sources at once: decoys, origin unknown".to_owned();
+    let expected: Vec<_> = sources.map(|source| (what.clone(), source.to_owned())).into();
+    assert_eq!(capture.shapes(), expected);
+}
+
+#[test]
+fn ports_dealt_out_to_many_are_one_incident_and_a_friend_of_a_dead_port_is_not_in_it() {
+    let mut capture = Capture::of_one_host();
+    for number in 0..24 {
+        let (source, port) = (format!("198.51.100.{}", 100 + number % 12), 1000 + number);
+        capture.packet(
+            &source,
+            HERE,
+            build::tcp(40_000, port, SYN).options(&[2, 4, 5, 0xb4]).sequence(7 * u32::from(number)),
+        );
+        capture.packet(HERE, &source, build::tcp(port, 40_000, RST | ACK));
+        let options = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+        capture.packet("198.51.100.9", HERE, build::tcp(50_000 + number, 8080, SYN).options(&options));
+        capture.packet(HERE, "198.51.100.9", build::tcp(8080, 50_000 + number, RST | ACK));
+        capture.pass(Duration::from_secs(5));
+    }
+    let shapes = capture.shapes();
+    assert_eq!(shapes.len(), 12, "{shapes:?}");
+    assert!(shapes.iter().all(|(what, _)| what == "1 distributed shared with 12 sources"), "{shapes:?}");
 }

@@ -117,7 +117,7 @@ impl Order {
 /// What the fast path has to tell.
 pub enum Report {
     /// To be written down.
-    Record(Record),
+    Record(Box<Record>),
     /// To be kept, and the first number that is free.
     Save(Vec<Change>, u64),
     /// Changes of openings, to be kept.
@@ -379,7 +379,7 @@ impl Guard {
         self.shut_what_owes(now);
         if !keep_bans && let Err(answer) = self.lift_all(now) {
             let what = What::Fault(Fault::NotChanged { answer });
-            self.out.tell(Report::Record(Record { time: now.wall, what }));
+            self.out.tell(Report::Record(Box::new(Record { time: now.wall, what })));
         }
         // If nobody waits for them the slow path has ended before us, and the kernel still holds the bans.
         let last = Last {
@@ -629,13 +629,13 @@ fn perform(engine: &mut Engine, hands: &mut Hands, out: &mut Out, complaints: &m
                 continue;
             }
             Action::Record(record) => {
-                out.tell(Report::Record(record));
+                out.tell(Report::Record(Box::new(record)));
                 continue;
             }
         };
         if let Some(answer) = refused.clone() {
             let what = What::Fault(Fault::NotChanged { answer });
-            out.tell(Report::Record(Record { time: now.wall, what }));
+            out.tell(Report::Record(Box::new(Record { time: now.wall, what })));
         }
     }
 }

@@ -254,7 +254,7 @@ impl Slow {
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Record(record) => self.record(record),
+            Report::Record(record) => self.record(*record),
             Report::SaveOpenings(changes) => {
                 let is_kept = self.save_openings(&changes);
                 self.give(Order::OpeningsSaved(changes, is_kept));
@@ -547,7 +547,7 @@ impl Slow {
         // What was on its way when the packet loop ended.
         while let Ok(report) = reports.try_recv() {
             match report {
-                Report::Record(record) => self.record(record),
+                Report::Record(record) => self.record(*record),
                 Report::SaveOpenings(changes) => {
                     self.save_openings(&changes);
                 }

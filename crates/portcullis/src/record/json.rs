@@ -233,6 +233,12 @@ pub struct ScanFields {
     protocol: Vec<&'static str>,
     kinds: Vec<&'static str>,
     shape: &'static str,
+    /// The number that all sources of one scan in many names have in common.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident: Option<String>,
+    /// How many they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<usize>,
     targets: usize,
     ports: Vec<u16>,
     /// Steps of doors among them: `door ssh step 2`. Their ports are not told.
@@ -402,6 +408,8 @@ impl From<&Scan> for ScanFields {
             protocol: scan.protocols.iter().map(|protocol| protocol.name()).collect(),
             kinds: scan.kinds.iter().map(|kind| kind.name()).collect(),
             shape: scan.shape.name(),
+            incident: scan.together.map(|own| scan_id(own.incident)),
+            sources: scan.together.map(|own| own.sources),
             targets: scan.targets,
             ports: scan.ports.clone(),
             steps: scan.steps.iter().map(|(door, step)| format!("door {door} step {step}")).collect(),

@@ -205,7 +205,7 @@ fn every_ipv6_scan_from_afar_is_seen_as_what_it_is() {
 }
 
 #[test]
-fn decoys_are_told_like_the_scanner_that_hides_among_them() {
+fn decoys_are_told_in_one_incident_with_the_scanner_that_hides_among_them() {
     for (lab, network) in [(Lab::direct(), "10.77.0"), (Lab::routed(), "10.78.0")] {
         let Some(lab) = lab else { return };
         if !testbed::has(&["nmap"]) {
@@ -216,10 +216,15 @@ fn decoys_are_told_like_the_scanner_that_hides_among_them() {
         let words = ["nmap", "-n", "-Pn", "-T4", "-sS", "-D", &decoys, "-p", "21-32", "10.77.0.2"];
         lab.attacker.run(&words);
         let ports: Vec<u16> = (21..=32).collect();
+        let mut incidents = BTreeSet::new();
         for host in [1, 71, 72] {
             let told = scan_of(&mut guard, &format!("{network}.{host}"), &ports);
             assert_eq!(told["kinds"], json!(["syn"]));
+            assert_eq!((&told["shape"], &told["sources"]), (&json!("decoy"), &json!(3)), "{told}");
+            assert!(told["why"].as_str().unwrap().ends_with("decoys, origin unknown"), "{told}");
+            incidents.insert(told["incident"].as_str().unwrap().to_owned());
         }
+        assert_eq!(incidents.len(), 1, "{incidents:?}");
     }
 }
 

@@ -15,6 +15,7 @@ fn scan() -> Scan {
         protocols: vec![Protocol::Tcp],
         kinds: vec![Kind::Syn],
         shape: Shape::Vertical,
+        together: None,
         targets: 1,
         ports: (22..36).collect(),
         steps: vec![],
