@@ -135,10 +135,18 @@ impl Stack {
         dice.pick(&[Stack::Linux, Stack::Windows, Stack::Apple])
     }
 
-    /// What arrives of the first hop limit, some routers later.
-    pub fn hop_limit(self, dice: &mut Dice) -> u8 {
+    /// The system of this machine: always the same.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Stack {
+        [Stack::Linux, Stack::Windows, Stack::Apple][usize::from(last_byte(address)) % 3]
+    }
+
+    /// What arrives of the first hop limit from there: the way is as long each time.
+    #[must_use]
+    pub fn hop_limit(self, address: IpAddr) -> u8 {
         let first = if self == Stack::Windows { 128 } else { 64 };
-        first - dice.between(5, 20) as u8
+        // Strangers' addresses are not private, neighbours' may be (`Stage::neighbour`); few look at the difference.
+        first - 5 - last_byte(address) / 16
     }
 
     /// Its SYN.
@@ -167,5 +175,12 @@ impl Stack {
             Stack::Windows => &[1_000, 3_000, 7_000, 15_000],
             Stack::Apple => &[1_000, 2_000, 3_000, 4_000, 5_000, 7_000, 11_000],
         }
+    }
+}
+
+fn last_byte(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
     }
 }

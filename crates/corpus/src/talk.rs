@@ -78,9 +78,9 @@ impl Talk {
         server: (IpAddr, u16),
         is_ours: bool,
     ) -> Talk {
-        let stack = if is_ours { Stack::Linux } else { Stack::any(&mut stage.dice) };
-        let hop_limit =
-            if is_ours { stage.dice.between(40, 60) as u8 } else { stack.hop_limit(&mut stage.dice) };
+        let stack = if is_ours { Stack::Linux } else { Stack::of(client.0) };
+        let other = if is_ours { server.0 } else { client.0 };
+        let hop_limit = Stack::of(other).hop_limit(other);
         Talk {
             client,
             server,
@@ -212,7 +212,7 @@ impl Stage {
         let own = if client.is_ipv4() { self.host.own() } else { self.host.own6() };
         let source_port = self.ephemeral();
         let syn = stack.syn(&mut self.dice, source_port, port);
-        let hop_limit = stack.hop_limit(&mut self.dice);
+        let hop_limit = stack.hop_limit(client);
         let mut sent = at;
         for retry in std::iter::once(&0).chain(stack.retries()) {
             sent = at + Duration::from_millis(*retry);
@@ -229,7 +229,7 @@ impl Stage {
     /// A datagram from anybody to anybody.
     pub fn datagram(&mut self, at: Duration, from: (IpAddr, u16), to: (IpAddr, u16), length: usize) {
         let is_ours = self.host.addresses().contains(&from.0);
-        let hop_limit = if is_ours { 64 } else { 52 };
+        let hop_limit = if is_ours { 64 } else { Stack::of(from.0).hop_limit(from.0) };
         let payload: Vec<u8> = (0..length).map(|place| (place * 7) as u8).collect();
         let number = self.dice.number() as u32 & 0xffff;
         let packet = build::ip(from.0, to.0, build::udp(from.1, to.1, &payload));

@@ -69,7 +69,7 @@ pub(super) fn after_bittorrent(stage: &mut Stage) {
                 let question = build::udp(theirs, port, &[0x64; 100]);
                 stage.arrive(at, build::ip(peer, own, question).hop_limit(48).bytes());
             } else {
-                let stack = Stack::any(&mut stage.dice);
+                let stack = Stack::of(peer);
                 stage.attempt(at, peer, port, stack);
             }
             at += stage.dice.micros(1_000_000, 120_000_000);

@@ -162,6 +162,7 @@ pub(super) fn many_behind_one(stage: &mut Stage) {
         let at = start + stage.dice.micros(0, 120_000_000);
         let port = stage.dice.pick(&[443, 443, 443, 80, 993, 587]);
         let mut talk = Talk::to_us(stage, at, client, port);
+        talk.stack = Stack::any(&mut stage.dice);
         talk.open(stage).say(stage, Client, 400).say(stage, Server, 3_000);
         let end = stage.dice.pick(&[End::Fin(Client), End::Fin(Server), End::Reset(Client), End::Open]);
         talk.close(stage, end);
@@ -230,7 +231,7 @@ pub(super) fn restart(stage: &mut Stage) {
         for _ in 0..stage.dice.count(4, 20) {
             if (down..up).contains(&at) {
                 stage.host.tcp.remove(&443);
-                let stack = Stack::any(&mut stage.dice);
+                let stack = Stack::of(user);
                 let (reply, last) = stage.attempt(at, user, 443, stack);
                 stage.host.tcp.insert(443);
                 if reply == Reply::Silence {

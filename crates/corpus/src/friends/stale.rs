@@ -14,7 +14,7 @@ pub(super) fn left_over(stage: &mut Stage) {
         let client = stage.stranger();
         let mut at = stage.start + stage.dice.micros(0, 600_000_000);
         for _ in 0..stage.dice.count(1, 8) {
-            let stack = Stack::any(&mut stage.dice);
+            let stack = Stack::of(client);
             let (_, last) = stage.attempt(at, client, port[0], stack);
             at = last + stage.dice.micros(200_000, 30_000_000);
         }
@@ -40,7 +40,7 @@ pub(super) fn bookmarks(stage: &mut Stage) {
     let count = stage.dice.count(2, 3);
     let ports = stage.closed_of(&[8_080, 8_443, 3_000, 9_090, 10_000], count);
     let mut at = stage.start;
-    let stack = Stack::any(&mut stage.dice);
+    let stack = Stack::of(client);
     for _ in 0..stage.dice.count(2, 6) {
         let mut talk = Talk::to_us(stage, at, client, 443);
         talk.open(stage).say(stage, Side::Client, 500).say(stage, Side::Server, 9_000);
@@ -65,7 +65,7 @@ pub(super) fn old_name(stage: &mut Stage) {
         let mut at = stage.start + stage.dice.micros(0, 3_000_000_000);
         // A browser asks 443 and falls back to 80; a mail server asks 25 alone.
         let ports: &[u16] = if stage.dice.percent(60) { &[443, 80] } else { &[25] };
-        let stack = Stack::any(&mut stage.dice);
+        let stack = Stack::of(client);
         for _ in 0..stage.dice.count(1, 3) {
             for port in ports {
                 let (_, last) = stage.attempt(at, client, *port, stack);
