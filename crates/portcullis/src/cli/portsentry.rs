@@ -146,6 +146,8 @@ fn start(mut arguments: PortsentryArguments, words: &[OsString], is_child: bool)
                     return 0;
                 }
                 arguments.modes = to_start.modes;
+                // Its name and its files are the same whichever is said first.
+                arguments.modes.sort_unstable();
             }
             Err(said) => {
                 said.iter().for_each(|text| tell(text));

@@ -1,6 +1,7 @@
 //! The modes that the files of the system's start say, so that no shell has to read them: a typographic quote in
 //! `/etc/default/portsentry` was part of the word to the shell.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::portsentry::{StartMode, StartModes, decode, start_modes};
@@ -20,6 +21,7 @@ const USUAL: [StartMode; 2] = [StartMode::Tcp, StartMode::Udp];
 
 /// The modes to start, and what a person should know of the files.
 pub(super) struct ToStart {
+    /// In the order in which they are said, each once.
     pub modes: Vec<StartMode>,
     /// For standard error, one a line or paragraph.
     pub said: Vec<String>,
@@ -51,8 +53,8 @@ pub(super) fn modes_to_start(files: &[PathBuf]) -> Result<ToStart, Vec<String>> 
         let first = FILES[0];
         said.push(format!("portsentry: no file says the modes, so they are tcp and udp; write TCP_MODE=\"tcp\" and UDP_MODE=\"udp\", or other modes, into {first}"));
     }
-    all.modes.sort_unstable();
-    all.modes.dedup();
+    let mut seen = BTreeSet::new();
+    all.modes.retain(|mode| seen.insert(*mode));
     for is_tcp in [true, false] {
         let mut same = all.modes.iter().filter(|mode| mode.is_tcp() == is_tcp);
         if let (Some(first), Some(second)) = (same.next(), same.next()) {
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn modes_of_files_are_one_a_protocol_or_refused() {
         assert_eq!(modes(&["TCP_MODE=\"tcp\"\nUDP_MODE=\"udp\"\n"]), Ok(vec![Tcp, Udp]));
-        assert_eq!(modes(&["audp\natcp # first\n"]), Ok(vec![Atcp, Audp]));
+        assert_eq!(modes(&["audp\natcp # first\n"]), Ok(vec![Audp, Atcp]), "as they stand there");
         assert_eq!(modes(&["TCP_MODE=\"\"\nUDP_MODE=\"\"\n"]), Ok(vec![]));
         assert_eq!(modes(&["MODE=none\n"]), Ok(vec![]));
         assert_eq!(modes(&["MODE=tcp", "MODE=tcp"]), Ok(vec![Tcp]));
