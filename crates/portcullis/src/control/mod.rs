@@ -192,8 +192,8 @@ pub enum Outcome {
         /// Whose it was.
         prefix: Prefix,
     },
-    /// So many bans have ended (`unban --all`).
-    AllUnbanned(usize),
+    /// These bans have ended (`unban --all`).
+    AllUnbanned(Vec<Prefix>),
     /// There is no such ban.
     NotBanned(Target),
     /// It is allowed.
@@ -251,12 +251,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whose ban has ended.
+    /// Whose bans have ended.
     #[must_use]
-    pub fn unbanned(&self) -> Option<Prefix> {
+    pub fn unbanned(&self) -> &[Prefix] {
         match self {
-            Outcome::Unbanned { prefix, .. } => Some(*prefix),
-            _ => None,
+            Outcome::Unbanned { prefix, .. } => std::slice::from_ref(prefix),
+            Outcome::AllUnbanned(prefixes) => prefixes,
+            _ => &[],
         }
     }
 }

@@ -78,8 +78,9 @@ fn outcome(outcome: &Outcome) -> Reply {
         Outcome::Unbanned { id, prefix } => {
             done(format!("{prefix} is no longer banned ({})", json::ban_id(*id)))
         }
-        Outcome::AllUnbanned(count) => {
-            done(format!("{count} {} ended", words::plural(*count as u64, "ban has", "bans have")))
+        Outcome::AllUnbanned(ended) => {
+            let count = ended.len();
+            done(format!("{count} {} ended", words::plural(count as u64, "ban has", "bans have")))
         }
         Outcome::NotBanned(target) => {
             not_done(Exit::Failed, format!("{target} is not banned; portcullis bans lists who is"))

@@ -58,7 +58,7 @@ pub fn answer(
             Answer::Outcomes(targets.into_iter().flat_map(unban).collect())
         }
         Command::UnbanAll => {
-            let ended = engine.unban(now, Selector::All).len();
+            let ended = engine.unban(now, Selector::All).into_iter().map(|ban| ban.prefix).collect();
             perform(engine);
             Answer::Outcomes(vec![Outcome::AllUnbanned(ended)])
         }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::causes;
 use crate::record::portsentry::{Step, StepDone};
-use crate::respond::command::{self, Limits};
+use crate::respond::command::{self, End, Limits};
 use crate::respond::effects::Effects;
 use crate::respond::hands::Errand;
 use crate::respond::hosts_deny::HostsDeny;
@@ -533,10 +533,15 @@ async fn undo_all(
     }
     // Of an earlier boot nothing is left that could be undone.
     if let Some(route) = effects.route.filter(|_| is_of_this_boot) {
-        match undo::inverse(&route) {
-            None => left.push(format!("undo by hand what this command did: {route}")),
-            Some(inverse) => {
-                if let Err(error) = command::run(&inverse, limits).await {
+        let Some(inverses) = undo::inverses(&route).filter(|inverses| !inverses.is_empty()) else {
+            left.push(format!("undo by hand what this command did: {route}"));
+            return left;
+        };
+        // Each of them, whatever became of the one before.
+        for inverse in inverses {
+            if let Err(error) = command::run(&inverse, limits).await {
+                let is_status = matches!(error.end, End::Status(_));
+                if !is_status || !error.said.as_deref().is_some_and(undo::is_gone_already) {
                     left.push(format!("run this: {inverse} ({})", causes::said(&error)));
                 }
             }

@@ -441,9 +441,11 @@ impl Guard {
                         self.engine.send_openings(now);
                     }
                 }
-                let mut held = bans_of(&held);
+                let in_set = bans_of(&held);
+                let mut held = in_set.clone();
                 held.extend(self.held_elsewhere(now));
                 self.engine.compare(now, listed, &held);
+                self.hands.adopt(&self.engine, now, &in_set);
             }
             Order::Answered(prefix, answer) => self.engine.enforced(now, &[(prefix, answer)]),
             Order::GiveUp(prefix) => self.engine.give_up(now, prefix),

@@ -323,7 +323,7 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         };
         faults.extend(look.absent.iter().map(absent));
     }
-    let hands = Hands { kernel, errands: errands_of_guard, doors };
+    let hands = Hands { kernel, errands: errands_of_guard, doors, adopted: BTreeSet::new() };
     let engine_name = eyes.name();
     let single_packets = single_packets(&plan, &eyes);
     let (reports_to, reports) = mpsc::channel(REPORTS);

@@ -1,12 +1,14 @@
 //! The fast path's hands: bans go into our own set at once, and whatever takes a command or a file is handed to the
 //! slow path as an errand.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_core::door::Name;
 use portcullis_core::engine::Engine;
 use portcullis_core::event::{Allowance, Cause};
+use portcullis_core::ledger::Found;
 use portcullis_core::net::{Prefix, Protocol};
 use portcullis_core::policy::Block;
 use portcullis_core::time::Now;
@@ -54,6 +56,9 @@ pub struct Hands {
     pub errands: Option<Errands>,
     /// At doors.
     pub doors: DoorHands,
+    /// Bans of a persona's that were found in force in our own set, where somebody put them: missing there they go in
+    /// again. As many at most as there are bans.
+    pub adopted: BTreeSet<Prefix>,
 }
 
 impl Hands {
@@ -79,7 +84,9 @@ impl Hands {
                     asked.push(Errand::Respond { prefix, protocol, port });
                 }
                 // Somebody else shuts it out, who is not asked for more.
-                Some(Cause::FoundInForce) => left_alone.push((prefix, Ok(()))),
+                Some(Cause::FoundInForce) if !self.adopted.contains(&prefix) => {
+                    left_alone.push((prefix, Ok(())))
+                }
                 // By hand: no event tells a command its port.
                 _ => in_kernel.push(*block),
             }
@@ -134,9 +141,21 @@ impl Hands {
             (Some(errands), Cause::Probe { protocol, .. }) => {
                 errands.responses.uses_set(*protocol, prefix.address())
             }
-            (Some(_), Cause::FoundInForce) => false,
+            (Some(_), Cause::FoundInForce) => self.adopted.contains(prefix),
             _ => true,
         }
+    }
+
+    /// Our set holds these: whichever of them was found in force, and by nothing else, was found there.
+    pub fn adopt(&mut self, engine: &Engine, now: Now, in_set: &[Found]) {
+        if self.errands.is_none() {
+            return;
+        }
+        let is_found = |prefix: &Prefix| {
+            engine.ban_of(now, prefix).is_some_and(|ban| matches!(ban.cause, Cause::FoundInForce))
+        };
+        self.adopted.retain(is_found);
+        self.adopted.extend(in_set.iter().map(|found| found.prefix).filter(is_found));
     }
 
     /// Opens a door; the engine is to be told how that went.
@@ -216,7 +235,7 @@ fn enforce_in_kernel(kernel: &mut Option<Kernel>, blocks: &[Block]) -> Vec<(Pref
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use portcullis_sys::nftables::Doors;
 
@@ -234,7 +253,8 @@ mod tests {
             owing: BTreeSet::new(),
             queue: mpsc::channel(1).0,
         };
-        (Hands { kernel: None, errands: Some(Errands { responses, queue, refused: 0 }), doors }, fetched)
+        let errands = Some(Errands { responses, queue, refused: 0 });
+        (Hands { kernel: None, errands, doors, adopted: BTreeSet::new() }, fetched)
     }
 
     #[test]

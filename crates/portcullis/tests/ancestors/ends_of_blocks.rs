@@ -128,6 +128,48 @@ fn what_only_a_person_can_take_back_is_said_to_him() {
     assert!(!is_called_blocked(&victim));
 }
 
+#[test]
+fn who_lets_in_all_is_told_what_is_left_too() {
+    let Some(victim) = victim("KILL_ROUTE=\"echo shut $TARGET$ >> /run/kill.log\"\n") else { return };
+    let _daemon = blocked(&victim);
+    let mut command = victim.lab.victim.command(env!("CARGO_BIN_EXE_portcullis"));
+    let output = command.args(["unban", "--instance", "ps-stcp", "--all"]).output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 ban has ended"), "{said}");
+    let left = "undo by hand what this command did: echo shut 10.77.0.31 >> /run/kill.log";
+    assert!(said.contains("10.77.0.31") && said.contains(left), "{said}");
+}
+
+#[test]
+fn what_somebody_has_taken_back_already_is_left_to_nobody() {
+    let Some(victim) = victim("KILL_ROUTE=\"/sbin/iptables -I INPUT -s $TARGET$ -j DROP\"\n") else { return };
+    if !testbed::has(&["iptables"]) {
+        return;
+    }
+    let _daemon = blocked(&victim);
+    victim.lab.victim.run(&["iptables", "-F", "INPUT"]);
+    let output = unban(&victim);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = victim.syslog();
+    assert!(!told.iter().any(|line| line.contains("not wholly let in")), "{told:#?}");
+}
+
+#[test]
+fn whom_somebody_put_into_our_set_is_there_again_after_a_flush() {
+    let Some(victim) = victim("") else { return };
+    let _daemon = blocked(&victim);
+    let table = ["inet", "portcullis-ps-stcp", "banned4"];
+    let has =
+        |address: &str| listing(&victim, &[&["nft", "list", "set"][..], &table].concat()).contains(address);
+    let element = ["{", "10.77.0.99", "timeout", "1h", "}"];
+    victim.lab.victim.run(&[&["nft", "add", "element"][..], &table, &element].concat());
+    let bans = || listing(&victim, &[env!("CARGO_BIN_EXE_portcullis"), "bans", "--instance", "ps-stcp"]);
+    wait_until(SOON, "him to be listed", || bans().contains("10.77.0.99").then_some(()));
+    victim.lab.victim.run(&[&["nft", "flush", "set"][..], &table].concat());
+    wait_until(SOON, "both to be back", || (has("10.77.0.31") && has("10.77.0.99")).then_some(()));
+}
+
 /// He waits for the command to end, since only then is it known what is left to him; nobody else waits with him.
 #[test]
 fn an_operator_who_waits_for_a_command_to_end_keeps_nobody_waiting() {

@@ -22,12 +22,12 @@ fn nmap_each(lab: &Lab, scan: &str, ports: &[&str]) {
     }
 }
 
-const GUIDE: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/doors.md"));
+const GUIDE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/doors.md"));
 
 /// The configuration of a door as the guide has it, and the commands below it, at a host of ours.
 fn example(door: &str, host: &Lab) -> (String, Vec<String>) {
-    let (_, behind) = GUIDE.split_once(&format!("```toml\n[door.{door}]\n")).expect("the guide has this door");
+    let (_, behind) =
+        GUIDE.split_once(&format!("```toml\n[door.{door}]\n")).expect("the guide has this door");
     let (table, behind) = behind.split_once("```").unwrap();
     let commands = behind.split("```").nth(1).unwrap().trim().lines();
     let here = |line: &str| line.replace("host.example", &host.victim4().to_string());

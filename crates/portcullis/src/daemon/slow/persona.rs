@@ -33,7 +33,12 @@ pub struct Undoing {
     outcomes: Vec<Outcome>,
     waited_for: HashSet<Prefix>,
     until: Instant,
+    /// Whom of all he is told by name.
+    told: usize,
 }
+
+/// Of all whose bans have ended so many are named whom something is left of.
+const NAMED: usize = 100;
 
 impl Undoing {
     /// Answers if nothing is waited for any more, and waits on with the others if not.
@@ -49,8 +54,21 @@ impl Undoing {
     /// The ban has ended, and this is left of it.
     fn is_not_over(&mut self, prefix: Prefix, left: &str) {
         let why = format!("it is no longer blocked by us, but {left}");
-        if let Some(own) = self.outcomes.iter_mut().find(|own| own.unbanned() == Some(prefix)) {
+        let is_his =
+            |own: &&mut Outcome| matches!(own, Outcome::Unbanned { prefix: own, .. } if *own == prefix);
+        if let Some(own) = self.outcomes.iter_mut().find(is_his) {
             *own = Outcome::Failed { prefix, why };
+            return;
+        }
+        // He ended all of them.
+        self.told += 1;
+        if self.told < NAMED {
+            self.outcomes.push(Outcome::Failed { prefix, why });
+        } else if self.told == NAMED {
+            let why = format!(
+                "{why}; of how many more this is so, and what is left of them, stands in the system's log"
+            );
+            self.outcomes.push(Outcome::Failed { prefix, why });
         }
     }
 }
@@ -162,9 +180,10 @@ impl Slow {
     pub(super) fn reply(&mut self, to: oneshot::Sender<Answer>, answer: Answer) {
         match answer {
             Answer::Outcomes(outcomes) if self.errands.is_some() => {
-                let waited_for: HashSet<Prefix> = outcomes.iter().filter_map(Outcome::unbanned).collect();
+                let waited_for: HashSet<Prefix> =
+                    outcomes.iter().flat_map(Outcome::unbanned).copied().collect();
                 let until = Instant::now() + UNDOING;
-                Undoing { to, outcomes, waited_for, until }.go_on(&mut self.undoing);
+                Undoing { to, outcomes, waited_for, until, told: 0 }.go_on(&mut self.undoing);
             }
             // The client may have gone away.
             answer => drop(to.send(answer)),

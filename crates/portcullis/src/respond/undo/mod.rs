@@ -21,14 +21,33 @@ pub use self::opens::{opened, undoes};
 /// inverse twice.
 #[must_use]
 pub fn inverse(command: &str) -> Option<String> {
-    let undone: Vec<String> = words::commands(command)?
-        .iter()
-        .rev()
-        .map(|command| inverse::of(command).map(|words| words::line(&words)))
-        .collect::<Option<_>>()?;
+    let undone = inverses(command)?;
     match undone.as_slice() {
         [] => None,
         [one] => Some(one.clone()),
         several => Some(format!("failed=0; {} || failed=1; exit $failed", several.join(" || failed=1; "))),
     }
+}
+
+/// The same as single commands, in the order in which they are to be run.
+#[must_use]
+pub fn inverses(command: &str) -> Option<Vec<String>> {
+    let undone = words::commands(command)?;
+    let undone = undone.iter().rev();
+    undone.map(|command| inverse::of(command).map(|words| words::line(&words))).collect()
+}
+
+/// Whether the last line that an inverse printed says that what it was to take away is not there (measured: iptables 1.8,
+/// iproute2 6.1, net-tools 2.10, ipset 7.17). Then somebody has undone it before.
+#[must_use]
+pub fn is_gone_already(said: &str) -> bool {
+    const SAYINGS: [&str; 6] = [
+        "does a matching rule exist in that chain?",
+        "RTNETLINK answers: No such process",
+        "RTNETLINK answers: No such file or directory",
+        "Error: FIB table does not exist.",
+        "SIOCDELRT: No such process",
+        "Element cannot be deleted from the set: it's not added",
+    ];
+    SAYINGS.iter().any(|saying| said.contains(saying))
 }
