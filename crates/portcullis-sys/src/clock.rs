@@ -11,6 +11,16 @@ pub fn now() -> Now {
     Now { mono: Mono(read(libc::CLOCK_BOOTTIME)), wall: Wall(read(libc::CLOCK_REALTIME)) }
 }
 
+/// Whether somebody (NTP, PTP) keeps the calendar right, as far as the kernel was told (adjtimex(2)).
+#[must_use]
+pub fn is_synchronized() -> bool {
+    // SAFETY: timex is plain numbers, for which all zeroes is a value: it asks for nothing to be changed.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: timex is valid for reading and writing over the call.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    state >= 0 && timex.status & libc::STA_UNSYNC == 0
+}
+
 fn read(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec that the call fills.

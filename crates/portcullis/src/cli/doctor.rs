@@ -1,9 +1,11 @@
 //! `doctor`: is it really protecting? Reads only.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
+use super::doors::milliseconds_ago;
 use super::output::Output;
 use super::place::Place;
 use super::run::RunArguments;
@@ -15,6 +17,9 @@ use crate::doctor::{Finding, Grade, Step};
 use crate::escape::Escaped;
 use crate::exit::Exit;
 use crate::record::json;
+
+/// What happened before is no matter any more.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -63,10 +68,13 @@ fn ask(place: &Place) -> Result<(Option<Running>, Option<PathBuf>), Failure> {
         Err(failure) if failure.exit == Exit::NotReachable => return Ok((None, None)),
         Err(failure) => return Err(failure),
     };
-    let (mut running, mut configuration) = (Running { doors: Vec::new(), faults: Vec::new() }, None);
+    let mut configuration = None;
+    let mut running =
+        Running { doors: Vec::new(), faults: Vec::new(), is_enforcing: false, events: Vec::new() };
     client.ask(&Request::Status, |reply| {
         if let Reply::Status(status) = reply {
             running.faults.clone_from(&status.faults);
+            running.is_enforcing = status.mode == "enforce";
             configuration = status.configuration.map(PathBuf::from);
         }
         Ok(())
@@ -74,6 +82,12 @@ fn ask(place: &Place) -> Result<(Option<Running>, Option<PathBuf>), Failure> {
     client.ask(&Request::Doors, |reply| {
         if let Reply::Door(door) = reply {
             running.doors.push(door);
+        }
+        Ok(())
+    })?;
+    client.ask(&Request::DoorEvents { since: milliseconds_ago(DAY) }, |reply| {
+        if let Reply::Line { line } = reply {
+            running.events.extend(serde_json::from_str::<serde_json::Value>(&line));
         }
         Ok(())
     })?;

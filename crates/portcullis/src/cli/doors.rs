@@ -153,7 +153,7 @@ pub fn events(arguments: &EventsArguments) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn milliseconds_ago(span: Duration) -> u64 {
+pub(super) fn milliseconds_ago(span: Duration) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.saturating_sub(span).as_millis()).unwrap_or(u64::MAX)
 }

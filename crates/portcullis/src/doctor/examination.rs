@@ -8,6 +8,7 @@ use portcullis_sys::route;
 
 use super::doors::{Behind, look_at_marks, try_door};
 use super::finding::{Finding, Grade, Step};
+use super::host;
 use super::scene::Scene;
 use crate::causes;
 use crate::config::doors::{DoorConfig, DoorMode};
@@ -26,6 +27,10 @@ pub struct Running {
     pub doors: Vec<DoorFields>,
     /// What it says is wrong.
     pub faults: Vec<String>,
+    /// Whether it blocks.
+    pub is_enforcing: bool,
+    /// What happened at doors in the last day, as lines of JSON.
+    pub events: Vec<serde_json::Value>,
 }
 
 /// What was found; and whether the rights for it were missing.
@@ -49,6 +54,7 @@ pub fn examine(plan: &Plan, running: Option<&Running>) -> Found {
         findings.push(Finding::new(Grade::Warning, "kernel", complaint.clone()));
     }
     let lacks_rights = scene.rules.as_ref().is_err_and(|no_rules| no_rules.is_permission);
+    findings.extend(host::look(plan, running, &scene));
     doors(plan, running, &scene, &mut findings);
     Found { findings, lacks_rights }
 }
@@ -82,10 +88,12 @@ fn doors(plan: &Plan, running: Option<&Running>, scene: &Scene, findings: &mut V
                 .mended_by(vec![Step::run("portcullis reload")])
         }));
     }
+    if !acting.is_empty() || running.is_some_and(|running| running.is_enforcing) {
+        findings.extend(in_kernel(plan));
+    }
     if acting.is_empty() {
         return;
     }
-    findings.extend(in_kernel(plan));
     let behinds: Vec<Behind> = acting.iter().map(|own| Behind::of(own)).collect();
     for (own, behind) in acting.iter().zip(&behinds) {
         let openings = told(own).map(|door| door.openings.as_slice()).unwrap_or_default();
@@ -123,19 +131,19 @@ fn in_kernel(plan: &Plan) -> Option<Finding> {
         nftables.is_intact()
     });
     match intact {
-        Ok(true) => Some(Finding::ok("doors", "the kernel shuts what is configured to be shut")),
+        Ok(true) => Some(Finding::ok("table", "our table is as the configuration wants it")),
         Ok(false) => {
             let what = format!("table inet {} is not as the configuration wants it", plan.names.table);
-            let why = "doors may stand open to everybody";
+            let why = "who is banned, and doors, may stand open to everybody";
             let mend =
                 vec![Step::run("portcullis reload"), Step::advice("or start portcullis, if it does not run")];
-            Some(Finding::new(Grade::Fault, "doors", what).because(why).mended_by(mend))
+            Some(Finding::new(Grade::Fault, "table", what).because(why).mended_by(mend))
         }
         // That rules cannot be read for want of rights is told of each door.
         Err(error) if error.is_permission() => None,
         Err(error) => {
-            let what = format!("whether the kernel shuts the doors is not known: {}", causes::said(&error));
-            Some(Finding::new(Grade::Warning, "doors", what))
+            let what = format!("whether our table is whole is not known: {}", causes::said(&error));
+            Some(Finding::new(Grade::Warning, "table", what))
         }
     }
 }

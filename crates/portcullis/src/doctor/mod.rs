@@ -7,6 +7,7 @@
 pub mod doors;
 pub mod examination;
 pub mod finding;
+pub mod host;
 pub mod marks;
 pub mod mends;
 pub mod scene;

@@ -10,6 +10,7 @@ mod firewalls;
 #[path = "../guard/harness.rs"]
 #[expect(dead_code, reason = "the tests of the guard use the rest")]
 mod harness;
+mod host;
 #[path = "../guard/kernel.rs"]
 #[expect(dead_code, reason = "the tests of the guard use the rest")]
 mod kernel;

@@ -60,12 +60,12 @@ fn without_a_running_program_the_configuration_is_read_and_its_absence_told() {
     let findings = said.lines();
     let of = |place: &str| findings.iter().find(|own| own["where"] == place).unwrap_or(&Value::Null);
     assert_eq!(of("portcullis")["grade"], "warning", "{said:?}");
-    assert_eq!(of("doors")["grade"], "ok", "the doors stay shut: {said:?}");
+    assert_eq!(of("table")["grade"], "ok", "the doors stay shut: {said:?}");
     assert_eq!(of("door ssh")["grade"], "ok", "{said:?}");
     assert_eq!(said.code, 1);
     patient.shell("nft delete table inet portcullis");
     let said = patient.doctor(&["--json", "-c", configuration]);
-    let gone = said.lines().into_iter().find(|own| own["where"] == "doors").unwrap();
+    let gone = said.lines().into_iter().find(|own| own["where"] == "table").unwrap();
     assert_eq!(gone["grade"], "fault", "{said:?}");
     patient.place.configure("[door.ssh]\nkind = \"sequence\"\n");
     let said = patient.doctor(&["--json", "-c", configuration]);
