@@ -10,8 +10,8 @@
 //! assert!(scenario.packets.len() > 10 && scenario.incidents.len() == 1);
 //! ```
 //!
-//! How real they are: nmap's techniques, masscan and hping3 were captured on a veth and then made by our own means, and
-//! so were the answers of a Linux kernel; zmap, Mirai, nmap's paces and its fingerprints are as their authors describe
+//! How real they are: nmap's techniques and fingerprints, masscan and hping3 were captured on a veth and then made by
+//! our own means, and so were the answers of a Linux kernel; zmap, Mirai and nmap's paces are as their authors describe
 //! them; FTP, SIP, DNS, happy eyeballs and their like follow their RFCs; what lingers (bookmarks, forwards, swarms,
 //! cameras) follows experience, and is the least sure.
 //!

@@ -1,6 +1,7 @@
 //! Scans: what nmap, masscan, zmap, hping3 and patient people send, and how a host answers.
 
 mod crowds;
+mod fingerprint;
 mod nmap;
 mod runs;
 mod slow;
@@ -56,7 +57,7 @@ pub(crate) fn families() -> Vec<Family> {
         scan("nmap, five to ten ports", runs::few_but_enough),
         scan("nmap -T1, five to ten ports", runs::few_and_sneaky),
         scan("nmap -sV", runs::versions),
-        scan("nmap -O", runs::system),
+        scan("nmap -O", fingerprint::usual),
         scan("two scanners at once", runs::two),
         also_inbound("masscan", tools::masscan),
         also_inbound("hping3 -S", tools::hping_syn),
@@ -82,6 +83,7 @@ pub(crate) fn families() -> Vec<Family> {
         hard("addresses, one an hour", slow::horizontal),
         Family { seen: Seen::Inbound, ..hard("nmap -T0, inbound only", slow::paranoid) },
         hard("a user, one probe in ten minutes", slow::user),
+        hard("nmap -O, two ports", fingerprint::two_ports),
         hard("few ports", slow::few_ports),
         hard("few ports over IPv6", slow::few_ports6),
         hard("nmap -D", crowds::decoys),

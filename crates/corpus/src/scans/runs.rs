@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use portcullis_core::wire::TcpFlags;
 use portcullis_core::wire::build::Extension;
-use portcullis_core::wire::{TcpFlags, build};
 
 use super::nmap::{Nmap, Pace, T1, T2, Technique, ports};
 use super::{POPULAR, POPULAR_UDP};
@@ -201,40 +201,6 @@ pub(super) fn versions(stage: &mut Stage) {
             talk.close(stage, End::Fin(Side::Client));
             at += stage.dice.micros(20_000, 2_000_000);
         }
-    }
-}
-
-/// Behind the ports: probes of open and closed ones with odd flags, a datagram, two echoes (nmap's manual, "TCP/IP
-/// Fingerprinting Methods", T1 to T7, U1, IE).
-pub(super) fn system(stage: &mut Stage) {
-    let nmap = fast(stage, Technique::Syn);
-    let (source, target, from) = (nmap.source, nmap.target, nmap.source_port);
-    let incident = Incident::of(source, "syn", "vertical").besides(&DISCOVERY);
-    stage.incidents.push(incident.besides(&["null", "flags", "ack", "xmas", "udp"]));
-    let mut at = nmap.run(stage);
-    let open = stage.host.tcp.first().copied().unwrap_or(7);
-    let closed = stage.closed_of(&POPULAR, 1)[0];
-    let (syn, fin, psh, urg) = (TcpFlags::SYN, TcpFlags::FIN, TcpFlags::PSH, TcpFlags::URG);
-    let options = [3, 3, 10, 1, 2, 4, 1, 9, 8, 10, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 4, 2];
-    for (port, flags) in [
-        (open, syn),
-        (open, 0),
-        (open, syn | fin | urg | psh),
-        (open, TcpFlags::ACK),
-        (closed, syn),
-        (closed, TcpFlags::ACK),
-        (closed, fin | psh | urg),
-    ] {
-        let probe = build::tcp(from, port, flags).window(128).options(&options);
-        stage.arrive(at, build::ip(source, target, probe).hop_limit(50).unfragmented().bytes());
-        at += Duration::from_millis(25);
-    }
-    let probe = build::udp(from, 40_125, &[0x43; 300]);
-    stage.arrive(at, build::ip(source, target, probe).hop_limit(50).bytes());
-    for code in [9, 0] {
-        let echo = build::icmp_with(8, code, [1, 2, 1, 39], &[0; 120]);
-        stage.arrive(at, build::ip(source, target, echo).hop_limit(50).bytes());
-        at += Duration::from_millis(25);
     }
 }
 
