@@ -9,6 +9,7 @@ use portcullis_core::door::{
 };
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, answering};
 use portcullis_core::event::{Action, Mode};
+use portcullis_core::judge;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{PortSet, Protocol};
@@ -63,7 +64,11 @@ pub fn doors_frames(input: &[u8]) {
     let settings = Settings {
         tcp: PortSet::all(),
         udp: PortSet::all(),
-        trigger: trigger::Settings { rule: Rule::Ports(3), window: Duration::from_secs(60), sources: 16 },
+        judge: judge::Settings::Trigger(trigger::Settings {
+            rule: Rule::Ports(3),
+            window: Duration::from_secs(60),
+            sources: 16,
+        }),
         mode: Mode::Enforce,
         terms: Terms {
             first: Some(Duration::from_secs(60)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, answering};
 use portcullis_core::event::{Action, Mode, Protection};
+use portcullis_core::judge;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{PortSet, Prefix};
@@ -34,7 +35,11 @@ pub fn engine_frames(input: &[u8]) {
     let settings = Settings {
         tcp: PortSet::all(),
         udp: PortSet::all(),
-        trigger: trigger::Settings { rule: Rule::Ports(2), window: Duration::from_secs(60), sources: 16 },
+        judge: judge::Settings::Trigger(trigger::Settings {
+            rule: Rule::Ports(2),
+            window: Duration::from_secs(60),
+            sources: 16,
+        }),
         mode: Mode::Enforce,
         terms: Terms {
             first: Some(Duration::from_secs(60)),

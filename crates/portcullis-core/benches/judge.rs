@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, answering};
 use portcullis_core::event::{Action, Mode};
+use portcullis_core::judge;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::PortSet;
@@ -84,7 +85,11 @@ fn engine(mode: Mode) -> Engine {
     let settings = Settings {
         tcp: PortSet::all(),
         udp: PortSet::all(),
-        trigger: trigger::Settings { rule: Rule::Ports(5), window: Duration::from_secs(60), sources: 32_768 },
+        judge: judge::Settings::Trigger(trigger::Settings {
+            rule: Rule::Ports(5),
+            window: Duration::from_secs(60),
+            sources: 32_768,
+        }),
         mode,
         terms: Terms {
             first: Some(Duration::from_secs(600)),

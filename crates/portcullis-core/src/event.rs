@@ -2,9 +2,11 @@
 //! written down ([`Record`]).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::{self, DoorId, Name, Spending};
+pub use crate::judge::evidence::Receipt;
 use crate::net::{Prefix, Protocol};
 use crate::policy::Block;
 use crate::scan::Contact;
@@ -471,6 +473,8 @@ pub struct Scan {
     pub last: Wall,
     /// What was decided.
     pub decision: Decision,
+    /// What the verdict rests on, where it was weighed and not only counted.
+    pub receipt: Option<Arc<Receipt>>,
     /// How long the ban is, or would be (`Some(None)` is for ever); `None` where there is none.
     pub ban: Option<Option<Duration>>,
     /// Whether this is the last word on a scan that was reported before.

@@ -75,7 +75,7 @@ fn tell_evidence(scan: &Scan, kinds: &str) -> String {
 }
 
 /// What a person calls the kind.
-fn kind_words(kind: Kind) -> &'static str {
+pub(crate) fn kind_words(kind: Kind) -> &'static str {
     match kind {
         Kind::Syn => "SYN",
         Kind::Connect => "connect",
@@ -93,7 +93,7 @@ fn kind_words(kind: Kind) -> &'static str {
     }
 }
 
-fn protocol_words(protocol: Protocol) -> &'static str {
+pub(crate) fn protocol_words(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::widening::Widening;
 use super::{Engine, Host, OBSERVED_KEPT, View, brake};
-use crate::event::{Cause, Decision, Ending, How, Id, Mode, Protection, Until, What};
+use crate::event::{Cause, Decision, Ending, How, Id, Mode, Protection, Receipt, Until, What};
 use crate::ledger::Terms;
 use crate::net::Prefix;
 use crate::policy::Block;
 use crate::scan::Probe;
-use crate::scan::incidents::sum_up;
+use crate::scan::incidents::{Ruling, sum_up};
 use crate::time::Now;
 use crate::words;
 
@@ -45,13 +46,21 @@ pub(super) enum Proof {
     Missing,
 }
 
+/// What a source is convicted by.
+pub(super) struct Case {
+    /// The probes that count.
+    pub(super) evidence: Vec<Probe>,
+    /// What they weigh, where they are weighed.
+    pub(super) receipt: Option<Arc<Receipt>>,
+}
+
 impl Engine {
     /// Answers a source that is convicted by this evidence: policy has its word, and every member is told of.
     pub(super) fn answer(
         &mut self,
         now: Now,
         prefix: Prefix,
-        evidence: &[Probe],
+        case: &Case,
         proof: Proof,
         host: &mut dyn Host,
     ) {
@@ -67,7 +76,7 @@ impl Engine {
                 Decision::Protected(Protection::Peer)
             }
             (Ok(block), Mode::Enforce) => {
-                let why = self.why(id, prefix, evidence, term);
+                let why = self.why(id, prefix, case, term);
                 self.block(now, block, Cause::Scan { id, why });
                 self.widen(now, prefix, how, id);
                 match how {
@@ -76,6 +85,9 @@ impl Engine {
                 }
             }
         };
+        let evidence = &case.evidence;
+        let ban = (!matches!(decision, Decision::Protected(_))).then_some(term);
+        let ruling = Ruling { decision, ban, receipt: case.receipt.clone() };
         let members: BTreeSet<IpAddr> = evidence.iter().map(|probe| probe.contact.source).collect();
         for member in members {
             let own: Vec<Probe> =
@@ -84,10 +96,9 @@ impl Engine {
             if decision == Decision::Observe && self.observed.len() < OBSERVED_KEPT {
                 self.observed.insert(member);
             }
-            let ban = (!matches!(decision, Decision::Protected(_))).then_some(term);
             let doors = &self.doors;
             let names = |door| doors.name(door);
-            for scan in self.incidents.begin(id, prefix, &own, decision, ban, &names) {
+            for scan in self.incidents.begin(id, prefix, &own, &ruling, &names) {
                 self.record(now, What::Scan(scan));
             }
         }
@@ -123,10 +134,16 @@ impl Engine {
         is_kept_back
     }
 
-    fn why(&self, id: Id, prefix: Prefix, evidence: &[Probe], term: Option<Duration>) -> String {
+    fn why(&self, id: Id, prefix: Prefix, case: &Case, term: Option<Duration>) -> String {
         let names = |door| self.doors.name(door);
-        let whole = sum_up(id, prefix, evidence, Decision::Block, Some(term), &names);
-        whole.as_ref().map(words::evidence_with_kinds).unwrap_or_default()
+        let receipt = case.receipt.clone();
+        let ruling = Ruling { decision: Decision::Block, ban: Some(term), receipt };
+        let whole = sum_up(id, prefix, &case.evidence, &ruling, &names);
+        let why = whole.as_ref().map(words::evidence_with_kinds).unwrap_or_default();
+        match &case.receipt {
+            Some(receipt) => format!("{why}; {}", receipt.words()),
+            None => why,
+        }
     }
 
     /// Enters a ban or a hold and sends it on its way. In a capture nothing takes effect.

@@ -1,13 +1,15 @@
 //! From a contact to a verdict: the middle of a packet's journey.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::answering::Proof;
+use super::answering::{Case, Proof};
 use super::{Engine, Freshness, Host, Presence, View, singly};
 use crate::door::Mark;
 use crate::event::{Decision, Fate, Kind, What};
-use crate::judge::{Judge, Verdict};
+use crate::judge::{self, Judge, Meeting, Verdict};
 use crate::net::{Endpoint, Prefix, Protocol};
+use crate::scan::answers::Outcome;
 use crate::scan::classify;
 use crate::scan::{Contact, Probe, Weight};
 use crate::time::Now;
@@ -41,10 +43,19 @@ impl Engine {
             return None;
         }
         match self.view {
-            View::Capture if self.answers.explains(&contact) => self.counters.to_services += 1,
+            View::Capture if self.answers.explains(&contact) => {
+                self.counters.to_services += 1;
+                if self.answers.has_service(&contact.target) {
+                    self.answers.mind(&contact);
+                    self.meet(now, &contact, Meeting::Touched);
+                }
+            }
             View::Capture => self.answers.wait(now, contact),
             View::Live => match host.presence(&contact, Freshness::Recent) {
-                Presence::Service => self.counters.to_services += 1,
+                Presence::Service => {
+                    self.counters.to_services += 1;
+                    self.meet(now, &contact, Meeting::Touched);
+                }
                 Presence::Unknown => self.counters.unknown += 1,
                 Presence::Nothing if self.singly.is_some() => return self.count_singly(probe, host),
                 Presence::Nothing => self.count(probe, host),
@@ -84,13 +95,40 @@ impl Engine {
     /// Judges what a capture has settled.
     pub(super) fn settle(&mut self, now: Now, host: &mut dyn Host) {
         for settled in self.answers.settle(now.mono) {
+            let is_telling = match settled.outcome {
+                Outcome::Answered => {
+                    self.meet(settled.at, &settled.contact, Meeting::Touched);
+                    continue;
+                }
+                Outcome::Used => {
+                    self.meet(settled.at, &settled.contact, Meeting::Used);
+                    continue;
+                }
+                Outcome::Refused => true,
+                Outcome::Silence => self.is_silence_telling(&settled.contact),
+            };
             let ephemeral = self.policy.surroundings().ephemeral;
             let Some(weight) = classify::weight(&settled.contact, ephemeral) else { continue };
-            // Nobody has to answer a segment of a conversation.
-            let is_silence_telling =
-                settled.is_refused || (self.answers.has_two_ways() && !settled.contact.is_mid_conversation());
-            let weight = if is_silence_telling { weight } else { weight.max(Weight::Unanswered) };
+            let weight = if is_telling { weight } else { weight.max(Weight::Unanswered) };
             self.count(Probe { contact: settled.contact, at: settled.at, weight, mark: None }, host);
+        }
+    }
+
+    /// Whether silence in a capture says as much as a refusal. Where evidence is weighed it never does, so that a
+    /// verdict does not hang on what else the capture shows.
+    fn is_silence_telling(&self, contact: &Contact) -> bool {
+        // Nobody has to answer a segment of a conversation.
+        matches!(self.settings.judge, judge::Settings::Trigger(_))
+            && self.answers.has_two_ways()
+            && !contact.is_mid_conversation()
+    }
+
+    /// Somebody has come for a service of ours; that speaks for him. Where sources are judged one by one, nothing does.
+    fn meet(&mut self, now: Now, contact: &Contact, how: Meeting) {
+        if self.singly.is_none() {
+            let unit = self.policy.unit(contact.source, contact.target.address);
+            self.judge.meet(now, unit, contact, how);
+            self.judge_of_proved.meet(now, unit, contact, how);
         }
     }
 
@@ -149,12 +187,18 @@ impl Engine {
         if self.withdraw_services(now, prefix, proof, host) == Verdict::Open {
             return;
         }
-        let evidence = self.judge_by(proof).evidence(&prefix).to_vec();
+        let doors = &self.doors;
+        let judge = match proof {
+            Proof::Proved => &self.judge_of_proved,
+            Proof::Missing => &self.judge,
+        };
+        let receipt = judge.receipt(now, &prefix, &|door| doors.name(door)).map(Arc::new);
+        let case = Case { evidence: judge.evidence(&prefix), receipt };
         self.judge.forget(&prefix);
         if proof == Proof::Proved {
             self.judge_of_proved.forget(&prefix);
         }
-        self.answer(now, prefix, &evidence, proof, host);
+        self.answer(now, prefix, &case, proof, host);
     }
 
     fn judge_by(&mut self, proof: Proof) -> &mut dyn Judge {
@@ -180,7 +224,7 @@ impl Engine {
             };
             if has_service {
                 self.counters.withdrawn += 1;
-                if self.judge_by(proof).withdraw(now.mono, &unit, endpoint) == Verdict::Open {
+                if self.judge_by(proof).withdraw(now, &unit, endpoint) == Verdict::Open {
                     return Verdict::Open;
                 }
             }

@@ -29,8 +29,8 @@ use crate::door::hearing::Heard;
 use crate::event::{
     Action, Allowance, Ban, BanState, Cause, Ending, Fate, Fault, Id, Mode, Protection, Record, What,
 };
-use crate::judge::Judge;
-use crate::judge::trigger::{self, Trigger};
+use crate::judge::evidence::Timing;
+use crate::judge::{self, Judge};
 use crate::ledger::{Change, Found, Ledger, Past, Terms};
 use crate::net::{PortSet, Prefix, Protocol};
 use crate::policy::{Block, Policy, Surroundings};
@@ -52,7 +52,7 @@ pub struct Settings {
     /// UDP ports where a probe counts.
     pub udp: PortSet,
     /// When a source is a scanner.
-    pub trigger: trigger::Settings,
+    pub judge: judge::Settings,
     /// Whether scanners are banned.
     pub mode: Mode,
     /// How long bans and holds are.
@@ -74,6 +74,15 @@ pub enum View {
     Live,
     /// From a capture, both directions; the packets themselves tell, and nothing takes effect.
     Capture,
+}
+
+impl View {
+    fn timing(self) -> Timing {
+        match self {
+            View::Live => Timing::Live,
+            View::Capture => Timing::Capture,
+        }
+    }
 }
 
 /// What the engine asks of its surroundings.
@@ -158,9 +167,10 @@ impl Engine {
     #[must_use]
     pub fn new(mut settings: Settings, view: View, secret: Secret) -> Engine {
         let (capacity, quiet) = match view {
-            View::Live => (INCIDENTS, Some(settings.trigger.window)),
+            View::Live => (INCIDENTS, Some(settings.judge.quiet())),
             View::Capture => (INCIDENTS_OF_CAPTURE, None),
         };
+        let timing = view.timing();
         let mut policy = Policy::default();
         policy.allow(settings.allow.clone());
         policy.judge_apart(settings.answering.apart.clone());
@@ -170,8 +180,8 @@ impl Engine {
             answers: Answers::default(),
             sweeps: Sweeps::new(secret),
             patterns: Patterns::new(secret),
-            judge: Box::new(Trigger::new(settings.trigger, secret)),
-            judge_of_proved: Box::new(Trigger::new(settings.trigger, secret)),
+            judge: settings.judge.judge(timing, secret),
+            judge_of_proved: settings.judge.judge(timing, secret),
             brake: brake::Brake::new(settings.answering.brake),
             widening: widening::Widening::new(secret),
             singly: settings.singly.map(|own| singly::Singly::new(own, secret)),
@@ -231,7 +241,7 @@ impl Engine {
             return;
         }
         if self.view == View::Capture {
-            self.answers.learn(&packet);
+            self.answers.learn(now, &packet);
         }
         let contact = classify::contact(&packet, interface);
         if self.view == View::Capture {

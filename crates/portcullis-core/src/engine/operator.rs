@@ -202,9 +202,9 @@ impl Engine {
     /// New settings, without losing bans, scans under way or (unless the judge's own settings change) suspects.
     pub fn reconfigure(&mut self, now: Now, mut settings: Settings) {
         let mode = settings.mode;
-        if settings.trigger != self.settings.trigger {
-            self.judge = Box::new(Trigger::new(settings.trigger, self.secret));
-            self.judge_of_proved = Box::new(Trigger::new(settings.trigger, self.secret));
+        if settings.judge != self.settings.judge {
+            self.judge = settings.judge.judge(self.view.timing(), self.secret);
+            self.judge_of_proved = settings.judge.judge(self.view.timing(), self.secret);
         }
         if settings.singly != self.settings.singly {
             self.singly = settings.singly.map(|own| singly::Singly::new(own, self.secret));

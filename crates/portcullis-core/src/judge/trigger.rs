@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use crate::event::Kind;
-use crate::judge::{Judge, Verdict};
+use crate::judge::evidence::Receipt;
+use crate::judge::{Judge, Meeting, Verdict};
 use crate::net::{Endpoint, Prefix};
+use crate::scan::incidents::Names;
 use crate::scan::sources::{Memory, Secret, Sources};
-use crate::scan::{Probe, Weight};
-use crate::time::Mono;
+use crate::scan::{Contact, Probe, Weight};
+use crate::time::{Mono, Now};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +87,19 @@ impl Judge for Trigger {
         suspect.verdict(enough)
     }
 
-    fn evidence(&self, prefix: &Prefix) -> &[Probe] {
-        self.suspects.get(prefix).map_or(&[], |suspect| &suspect.probes)
+    /// Services do not count here.
+    fn meet(&mut self, _: Now, _: Prefix, _: &Contact, _: Meeting) {}
+
+    fn evidence(&self, prefix: &Prefix) -> Vec<Probe> {
+        self.suspects.get(prefix).map(|suspect| suspect.probes.clone()).unwrap_or_default()
     }
 
-    fn withdraw(&mut self, now: Mono, prefix: &Prefix, endpoint: Endpoint) -> Verdict {
+    /// A count says all there is to say.
+    fn receipt(&self, _: Now, _: &Prefix, _: Names<'_>) -> Option<Receipt> {
+        None
+    }
+
+    fn withdraw(&mut self, now: Now, prefix: &Prefix, endpoint: Endpoint) -> Verdict {
         let Some(mut suspect) = self.suspects.forget(prefix) else { return Verdict::Open };
         suspect.probes.retain(|seen| seen.contact.target != endpoint || seen.contact.is_proved_by_flags());
         if suspect.probes.is_empty() {
@@ -97,7 +107,7 @@ impl Judge for Trigger {
         }
         let (Rule::Ports(enough) | Rule::Probes(enough)) = self.rule;
         let verdict = suspect.verdict(enough);
-        self.suspects.remember(now, *prefix, || suspect);
+        self.suspects.remember(now.mono, *prefix, || suspect);
         verdict
     }
 
@@ -169,8 +179,6 @@ fn is_retransmission(one: &Probe, other: &Probe) -> bool {
 mod tests {
     use super::*;
     use crate::net::Protocol;
-    use crate::scan::Contact;
-    use crate::time::Now;
     use crate::wire::TcpFlags;
 
     fn probe(at_ms: u64, source_port: u16, port: u16, kind: Kind) -> Probe {
@@ -259,7 +267,7 @@ mod tests {
         assert_eq!(judge.weigh(prefix, &probe(0, 1, 22, Kind::Syn)), Verdict::Open);
         let second = probe(1, 2, 23, Kind::Syn);
         assert_eq!(judge.weigh(prefix, &second), Verdict::Scanner);
-        assert_eq!(judge.withdraw(Mono::default(), &prefix, second.contact.target), Verdict::Open);
+        assert_eq!(judge.withdraw(Now::default(), &prefix, second.contact.target), Verdict::Open);
         assert_eq!(judge.evidence(&prefix).len(), 1);
     }
 }

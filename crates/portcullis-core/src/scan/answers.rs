@@ -3,6 +3,9 @@
 //! A contact waits here for what its target answers: a SYN-ACK (or any segment but a reset), an INIT ACK or a
 //! datagram says service; a RST, an ABORT or an ICMP error says none; [`PATIENCE`] of silence says none as well. All
 //! tables are bounded; what does not fit is decided at once, as if the silence were over.
+//!
+//! Where a capture shows one direction only, a client who goes on after its SYN tells as much: it has seen an answer.
+//! This holds only for targets that are never heard; where they are, their own answers tell.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -29,8 +32,21 @@ pub struct Settled {
     pub contact: Contact,
     /// When it came.
     pub at: Now,
-    /// Whether a reset or an error answered it, rather than silence.
-    pub is_refused: bool,
+    /// What it met with.
+    pub outcome: Outcome,
+}
+
+/// What a contact met with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A reset or an error.
+    Refused,
+    /// Nothing.
+    Silence,
+    /// A service.
+    Answered,
+    /// A service that its sender then spoke to. Told once, after [`Outcome::Answered`] or in its place.
+    Used,
 }
 
 /// SCTP's chunk that refuses an association (RFC 9260 §3.3.7).
@@ -47,6 +63,12 @@ struct Flow {
 impl Flow {
     fn of(contact: &Contact) -> Flow {
         Flow { from: contact.source, from_port: contact.source_port, to: contact.target }
+    }
+
+    /// The other direction.
+    fn turned(&self) -> Flow {
+        let to = Endpoint { protocol: self.to.protocol, address: self.from, port: self.from_port };
+        Flow { from: self.to.address, from_port: self.to.port, to }
     }
 }
 
@@ -107,7 +129,10 @@ pub struct Answers {
     settled: Vec<Settled>,
     services: Recent<Endpoint, ()>,
     conversations: Recent<Flow, ()>,
-    targets: Recent<IpAddr, ()>,
+    /// Contacts that a service has answered, until their sender speaks.
+    answered: Recent<Flow, Contact>,
+    /// Whoever was contacted, and whether he was heard since.
+    targets: Recent<IpAddr, bool>,
     has_two_ways: bool,
 }
 
@@ -119,6 +144,7 @@ impl Default for Answers {
             settled: Vec::new(),
             services: Recent::new(),
             conversations: Recent::new(),
+            answered: Recent::new(),
             targets: Recent::new(),
             has_two_ways: false,
         }
@@ -127,8 +153,9 @@ impl Default for Answers {
 
 impl Answers {
     /// Learns from any packet of the capture, before it is judged: it may be somebody's answer.
-    pub fn learn(&mut self, packet: &Packet<'_>) {
-        if self.targets.contains(&packet.source) {
+    pub fn learn(&mut self, now: Now, packet: &Packet<'_>) {
+        if let Some(is_heard) = self.targets.map.get_mut(&packet.source) {
+            *is_heard = true;
             self.has_two_ways = true;
         }
         match packet.transport {
@@ -140,13 +167,16 @@ impl Answers {
                     if tcp.flags.has(TcpFlags::SYN) {
                         self.services.insert(back.to, ());
                     }
-                    self.waiting.remove(&back);
+                    self.answer(&back, Outcome::Answered);
                     self.conversations.insert(back, ());
+                    if !tcp.flags.has(TcpFlags::SYN) && !tcp.flags.has(TcpFlags::FIN) {
+                        self.goes_on(now, &back.turned(), tcp.payload_length > 0);
+                    }
                 }
             }
             Transport::Udp { source_port, destination_port, .. } => {
                 let back = reverse(packet, Protocol::Udp, source_port, destination_port);
-                if self.waiting.remove(&back).is_some() {
+                if self.answer(&back, Outcome::Used) {
                     self.services.insert(back.to, ());
                 }
                 self.conversations.insert(back, ());
@@ -155,7 +185,7 @@ impl Answers {
                 let back = reverse(packet, Protocol::Sctp, source_port, destination_port);
                 if first_chunk == SCTP_ABORT {
                     self.refuse(&back);
-                } else if self.waiting.remove(&back).is_some() {
+                } else if self.answer(&back, Outcome::Answered) {
                     self.services.insert(back.to, ());
                 }
             }
@@ -185,6 +215,11 @@ impl Answers {
         self.has_service(&contact.target) || self.conversations.contains(&Flow::of(contact))
     }
 
+    /// Minds a contact to a known service, so that it is told when its sender speaks to it.
+    pub fn mind(&mut self, contact: &Contact) {
+        self.answered.insert(Flow::of(contact), *contact);
+    }
+
     /// Whether something has answered at `endpoint`.
     #[must_use]
     pub fn has_service(&self, endpoint: &Endpoint) -> bool {
@@ -193,7 +228,9 @@ impl Answers {
 
     /// Lets `contact` wait for its answer.
     pub fn wait(&mut self, now: Now, contact: Contact) {
-        self.targets.insert(contact.target.address, ());
+        if !self.targets.contains(&contact.target.address) {
+            self.targets.insert(contact.target.address, false);
+        }
         let flow = Flow::of(&contact);
         if let Some((first, _)) = self.waiting.get(&flow) {
             if contact.is_mid_conversation() && contact.fingerprint.sequence != first.fingerprint.sequence {
@@ -256,13 +293,41 @@ impl Answers {
         if is_waiting(&self.waiting, since, flow)
             && let Some((contact, at)) = self.waiting.remove(flow)
         {
-            self.settled.push(Settled { contact, at, is_refused: false });
+            self.settled.push(Settled { contact, at, outcome: Outcome::Silence });
+        }
+    }
+
+    /// A service has answered whatever waits on `flow`; whether something did.
+    fn answer(&mut self, flow: &Flow, outcome: Outcome) -> bool {
+        let Some((contact, at)) = self.waiting.remove(flow) else { return false };
+        self.settled.push(Settled { contact, at, outcome });
+        if outcome == Outcome::Answered {
+            self.answered.insert(*flow, contact);
+        }
+        true
+    }
+
+    /// The sender of `flow` goes on with it, perhaps with data.
+    fn goes_on(&mut self, now: Now, flow: &Flow, has_data: bool) {
+        let is_heard = self.targets.map.get(&flow.to.address).copied().unwrap_or(false);
+        if !is_heard {
+            // What waits may be a segment of the same kind, sent again; `wait` tells those apart.
+            if self.waiting.get(flow).is_some_and(|(contact, _)| !contact.is_mid_conversation()) {
+                self.answer(flow, Outcome::Answered);
+            }
+            if has_data {
+                // The end of this stream is no probe. (A segment without data may be one by itself.)
+                self.conversations.insert(*flow, ());
+            }
+        }
+        if has_data && let Some(contact) = self.answered.map.remove(flow) {
+            self.settled.push(Settled { contact, at: now, outcome: Outcome::Used });
         }
     }
 
     fn refuse(&mut self, flow: &Flow) {
         if let Some((contact, at)) = self.waiting.remove(flow) {
-            self.settled.push(Settled { contact, at, is_refused: true });
+            self.settled.push(Settled { contact, at, outcome: Outcome::Refused });
         }
     }
 }

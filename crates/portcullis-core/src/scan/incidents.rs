@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::{DoorId, Name};
-use crate::event::{Decision, Id, Kind, Scan, Shape};
+use crate::event::{Decision, Id, Kind, Receipt, Scan, Shape};
 use crate::net::{Prefix, Protocol};
 use crate::scan::Probe;
 use crate::time::{Mono, Now};
@@ -41,11 +42,23 @@ struct Incident {
     first: Now,
     last: Now,
     decision: Decision,
+    receipt: Option<Arc<Receipt>>,
     ban: Option<Option<Duration>>,
     /// Probes when it was last reported.
     reported: u64,
     /// Where it stands in the order of scans.
     ordered: Mono,
+}
+
+/// What was found about a scanner and decided about him.
+#[derive(Clone, Debug)]
+pub struct Ruling {
+    /// What is done.
+    pub decision: Decision,
+    /// How long the ban is, or would be (`Some(None)` is for ever); `None` where there is none.
+    pub ban: Option<Option<Duration>>,
+    /// What it rests on.
+    pub receipt: Option<Arc<Receipt>>,
 }
 
 /// All scans under way.
@@ -86,15 +99,14 @@ impl Incidents {
         (incident.probes > incident.reported || self.quiet.is_none()).then(|| incident.scan(source, true))
     }
 
-    /// Begins a scan with its evidence (all of one source) and what was decided; says what to report, the scan that
+    /// Begins a scan with its evidence (all of one source) and the ruling; says what to report, the scan that
     /// had to make room first.
     pub fn begin(
         &mut self,
         id: Id,
         prefix: Prefix,
         evidence: &[Probe],
-        decision: Decision,
-        ban: Option<Option<Duration>>,
+        ruling: &Ruling,
         names: Names<'_>,
     ) -> Vec<Scan> {
         let Some(first) = evidence.first() else { return Vec::new() };
@@ -106,7 +118,7 @@ impl Incidents {
         {
             reports.extend(self.end(oldest));
         }
-        let mut incident = Incident::new(id, prefix, first, evidence, decision, ban, names);
+        let mut incident = Incident::new(id, prefix, first, evidence, ruling, names);
         incident.reported = incident.probes;
         reports.push(incident.scan(source, false));
         incident.ordered = incident.last.mono;
@@ -179,16 +191,9 @@ impl Incidents {
 
 /// What a scan adds up to that is not (yet) under way here; `None` without evidence.
 #[must_use]
-pub fn sum_up(
-    id: Id,
-    prefix: Prefix,
-    evidence: &[Probe],
-    decision: Decision,
-    ban: Option<Option<Duration>>,
-    names: Names<'_>,
-) -> Option<Scan> {
+pub fn sum_up(id: Id, prefix: Prefix, evidence: &[Probe], ruling: &Ruling, names: Names<'_>) -> Option<Scan> {
     let first = evidence.first()?;
-    let incident = Incident::new(id, prefix, first, evidence, decision, ban, names);
+    let incident = Incident::new(id, prefix, first, evidence, ruling, names);
     Some(incident.scan(first.contact.source, false))
 }
 
@@ -198,8 +203,7 @@ impl Incident {
         prefix: Prefix,
         first: &Probe,
         evidence: &[Probe],
-        decision: Decision,
-        ban: Option<Option<Duration>>,
+        ruling: &Ruling,
         names: Names<'_>,
     ) -> Incident {
         let mut incident = Incident {
@@ -213,8 +217,9 @@ impl Incident {
             probes: 0,
             first: first.at,
             last: first.at,
-            decision,
-            ban,
+            decision: ruling.decision,
+            receipt: ruling.receipt.clone(),
+            ban: ruling.ban,
             reported: 0,
             ordered: first.at.mono,
         };
@@ -276,6 +281,7 @@ impl Incident {
             first: self.first.wall,
             last: self.last.wall,
             decision: self.decision,
+            receipt: self.receipt.clone(),
             ban: self.ban,
             is_ended,
         }
@@ -313,7 +319,8 @@ mod tests {
     fn begin(incidents: &mut Incidents, source: &str, at: u64) -> Vec<IpAddr> {
         let probe = probe(source, at);
         let prefix = Prefix::single(probe.contact.source);
-        let told = incidents.begin(Id(1), prefix, &[probe], Decision::Observe, None, &|_| None);
+        let ruling = Ruling { decision: Decision::Observe, ban: None, receipt: None };
+        let told = incidents.begin(Id(1), prefix, &[probe], &ruling, &|_| None);
         told.iter().filter(|scan| scan.is_ended).map(|scan| scan.source).collect()
     }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use crate::net::Prefix;
+use crate::net::{Endpoint, Prefix};
 use crate::time::Mono;
 
 /// Entries in a bucket: enough that chance fills none much earlier than the others, few enough to look at each.
@@ -30,6 +30,19 @@ impl Secret {
             IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
         }
         hasher.write_u8(prefix.length());
+        hasher.finish()
+    }
+
+    /// The keyed hash of an endpoint.
+    #[must_use]
+    pub fn hash_endpoint(&self, endpoint: &Endpoint) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        match endpoint.address {
+            IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
+            IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
+        }
+        hasher.write_u16(endpoint.port);
+        hasher.write_u8(endpoint.protocol as u8);
         hasher.finish()
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, View};
 use portcullis_core::event::{Action, Mode, What};
+use portcullis_core::judge;
+use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::policy::Surroundings;
 use portcullis_core::scan::Contact;
 use portcullis_core::scan::sources::Secret;
@@ -276,7 +278,11 @@ fn pings_of_many_addresses_are_a_sweep_and_of_a_few_are_nothing() {
         for (last, expected) in [(4, vec![]), (30, vec!["198.51.100.7 icmp icmp-sweep 0 ports of 30"])] {
             let mut settings = settings(Mode::Observe);
             // PortSentry's rule for ports has no opinion of pings; by probes it has.
-            settings.trigger.rule = portcullis_core::judge::trigger::Rule::Probes(5);
+            settings.judge = judge::Settings::Trigger(trigger::Settings {
+                rule: Rule::Probes(5),
+                window: Duration::from_secs(60),
+                sources: 1024,
+            });
             let mut capture = Capture::of_everybody();
             capture.engine = Engine::new(settings, View::Capture, Secret([3; 16]));
             for round in 0..if last == 4 { 50 } else { 1 } {
@@ -367,7 +373,11 @@ fn a_datagram_is_a_probe_whatever_it_carries() {
 fn the_pace_of_a_scan_gives_it_its_shape() {
     for (pause, shape) in [(1, "vertical"), (15, "vertical"), (40, "slow"), (300, "slow")] {
         let mut settings = settings(Mode::Observe);
-        settings.trigger.window = Duration::from_secs(3600);
+        settings.judge = judge::Settings::Trigger(trigger::Settings {
+            rule: Rule::Ports(5),
+            window: Duration::from_secs(3600),
+            sources: 1024,
+        });
         let mut capture = Capture::of_one_host();
         capture.engine = Engine::new(settings, View::Capture, Secret([3; 16]));
         capture.engine.surround(Now::default(), surroundings());

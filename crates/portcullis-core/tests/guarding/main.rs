@@ -4,6 +4,7 @@
 
 mod brake;
 mod doors;
+mod evidence;
 mod holding;
 mod kinds;
 mod knocks;

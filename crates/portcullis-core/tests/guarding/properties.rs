@@ -6,6 +6,8 @@ use std::time::Duration;
 use portcullis_core::engine::answering::{self, Unproved};
 use portcullis_core::engine::{Settings, brake};
 use portcullis_core::event::{Action, Kind, Mode, Protection};
+use portcullis_core::judge;
+use portcullis_core::judge::evidence::{self, Score};
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{PortSet, Prefix};
@@ -56,15 +58,22 @@ fn surroundings() -> impl Strategy<Value = Surroundings> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let judging = (1u32..4, any::<bool>(), any::<bool>(), 0u32..20);
+    let judging = (1u32..5, any::<bool>(), any::<bool>(), 0u32..20);
     let lists = (vec(network(), 0..2), vec(network(), 0..2));
     let lengths = (proptest::option::of(1u64..7200), 1.0..5.0f64, 1u64..600);
     (judging, lists, lengths).prop_map(
         |((count, by_probes, bans, limit), (allow, apart), (first, growth, hold))| Settings {
-            trigger: trigger::Settings {
-                rule: if by_probes { Rule::Probes(count) } else { Rule::Ports(count) },
-                window: Duration::from_secs(60),
-                sources: 64,
+            judge: match (count, by_probes) {
+                (1, _) => judge::Settings::Evidence(evidence::Settings {
+                    enough: Score(1500),
+                    sources: 64,
+                    ..evidence::Settings::default()
+                }),
+                _ => judge::Settings::Trigger(trigger::Settings {
+                    rule: if by_probes { Rule::Probes(count - 1) } else { Rule::Ports(count - 1) },
+                    window: Duration::from_secs(60),
+                    sources: 64,
+                }),
             },
             terms: Terms {
                 first: first.map(Duration::from_secs),

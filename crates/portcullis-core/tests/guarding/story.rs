@@ -10,6 +10,7 @@ use portcullis_core::door::{DoorId, Spending};
 use portcullis_core::engine::answering::{self, Unproved};
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, brake};
 use portcullis_core::event::{Action, How, Kind, Mode, Protection, What};
+use portcullis_core::judge;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{Endpoint, PortSet, Prefix, Protocol};
@@ -78,7 +79,11 @@ pub fn settings(mode: Mode) -> Settings {
     Settings {
         tcp: PortSet::all(),
         udp: PortSet::all(),
-        trigger: trigger::Settings { rule: Rule::Ports(5), window: Duration::from_secs(60), sources: 1024 },
+        judge: judge::Settings::Trigger(trigger::Settings {
+            rule: Rule::Ports(5),
+            window: Duration::from_secs(60),
+            sources: 1024,
+        }),
         mode,
         terms: Terms {
             first: Some(Duration::from_secs(600)),
@@ -165,9 +170,13 @@ impl Story {
     }
 
     pub fn contact(&mut self, source: &str, kind: Kind, port: u16) -> Vec<String> {
+        self.contact_from(source, 40_000, kind, port)
+    }
+
+    pub fn contact_from(&mut self, source: &str, source_port: u16, kind: Kind, port: u16) -> Vec<String> {
         let source: IpAddr = source.parse().unwrap();
         let address = if source.is_ipv4() { HERE } else { "2001:db8::2" }.parse().unwrap();
-        let contact = contact_of(source, address, kind, port);
+        let contact = Contact { source_port, ..contact_of(source, address, kind, port) };
         self.engine.contact(self.now, contact, &mut self.services);
         self.told()
     }

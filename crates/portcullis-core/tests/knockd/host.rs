@@ -9,6 +9,7 @@ use portcullis_core::door::{
 };
 use portcullis_core::engine::{self, Engine, Freshness, Host, Presence, View, answering};
 use portcullis_core::event::{Action, Mode, What};
+use portcullis_core::judge;
 use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{PortSet, Protocol};
@@ -174,7 +175,11 @@ impl CaseHost {
         let settings = engine::Settings {
             tcp: PortSet::default(),
             udp: PortSet::default(),
-            trigger: trigger::Settings { rule: Rule::Ports(5), window: Duration::from_secs(60), sources: 64 },
+            judge: judge::Settings::Trigger(trigger::Settings {
+                rule: Rule::Ports(5),
+                window: Duration::from_secs(60),
+                sources: 64,
+            }),
             mode: Mode::Observe,
             terms: Terms {
                 first: Some(Duration::from_secs(600)),

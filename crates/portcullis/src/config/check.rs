@@ -212,8 +212,11 @@ mod tests {
             fs::write(&path, text).unwrap();
             path
         };
-        let ours =
-            check(&[file("a", "[judge]\ntrigger = 4\n"), file("b", "[judge]\n\ntrigger = 3\n")]).unwrap();
+        let ours = check(&[
+            file("a", "[judge]\ntrigger = 4\nby = \"trigger\"\n"),
+            file("b", "[judge]\n\ntrigger = 3\n"),
+        ])
+        .unwrap();
         let old = check(&[file("c", "TCP_PORTS=“1,2”\nHISTORY_FILE=\"/h\"\n")]).unwrap();
         let broken = check(&[file("d", "SCAN_TRIGGER=\"1\"\n")]).unwrap();
         let fault = check(&[file("e", "[judge]\ntriger = 4\n")]).unwrap_err();

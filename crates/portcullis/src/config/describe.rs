@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::doors::{self, DoorSays};
 use super::duration::Span;
-use super::{Config, EngineChoice, Trigger, Unproved};
+use super::{By, Care, Config, EngineChoice, Judge, Trigger, Unproved};
 use crate::escape::printable;
 
 /// What `portcullis check` prints of a configuration without faults. The field names are those of its JSON form;
@@ -54,11 +54,19 @@ pub struct Watches {
 /// What is held to be a scan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judges {
+    /// `evidence` or `trigger`.
+    pub by: &'static str,
+    /// `careful`, `normal` or `strict`; left out where things are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub care: Option<&'static str>,
+    /// The score that is a scan; left out where things are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
     /// `ports` or `probes`.
     pub count: &'static str,
-    /// How many of them are a scan.
+    /// How many of them are a scan. Where evidence is weighed: how many closed TCP ports are, at the slowest pace.
     pub trigger: u32,
-    /// Within which time.
+    /// Within which time. Where evidence is weighed: by the clock that sees the slowest.
     pub window_seconds: f64,
     /// The slowest scan that is seen sends one probe in this time; left out where a single probe is enough.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,10 +140,6 @@ pub struct ControlSays {
 #[must_use]
 pub fn describe(config: &Config) -> Description {
     let watch = &config.watch;
-    let (count, trigger) = match config.judge.trigger {
-        Trigger::Ports(number) => ("ports", number),
-        Trigger::Probes(number) => ("probes", number),
-    };
     Description {
         watches: Watches {
             interfaces: watch.interfaces.clone(),
@@ -150,13 +154,7 @@ pub fn describe(config: &Config) -> Description {
             },
             ring_mib: watch.ring_mib,
         },
-        judges: Judges {
-            count,
-            trigger,
-            window_seconds: config.judge.window.as_secs_f64(),
-            slowest_probe_every_seconds: slowest(config.judge.window, trigger).map(|gap| gap.as_secs_f64()),
-            sources: config.judge.sources,
-        },
+        judges: judges(&config.judge),
         protects: Protects {
             allow: config
                 .protect
@@ -196,6 +194,46 @@ pub fn describe(config: &Config) -> Description {
             operators: config.control.operators.clone(),
         },
         doors: config.doors.iter().map(doors::describe).collect(),
+    }
+}
+
+fn judges(judge: &Judge) -> Judges {
+    let sources = judge.sources;
+    match judge.by {
+        By::Trigger => {
+            let (count, trigger) = match judge.trigger {
+                Trigger::Ports(number) => ("ports", number),
+                Trigger::Probes(number) => ("probes", number),
+            };
+            Judges {
+                by: "trigger",
+                care: None,
+                score: None,
+                count,
+                trigger,
+                window_seconds: judge.window.as_secs_f64(),
+                slowest_probe_every_seconds: slowest(judge.window, trigger).map(|gap| gap.as_secs_f64()),
+                sources,
+            }
+        }
+        By::Evidence => {
+            let settings = judge.evidence();
+            let slowest = settings.slowest();
+            Judges {
+                by: "evidence",
+                care: (judge.score == 0.0).then_some(match judge.care {
+                    Care::Careful => "careful",
+                    Care::Normal => "normal",
+                    Care::Strict => "strict",
+                }),
+                score: Some(settings.enough.nats()),
+                count: "ports",
+                trigger: slowest.ports,
+                window_seconds: slowest.within.as_secs_f64(),
+                slowest_probe_every_seconds: (slowest.ports > 1).then_some(slowest.gap.as_secs_f64()),
+                sources,
+            }
+        }
     }
 }
 
@@ -256,6 +294,7 @@ impl fmt::Display for Description {
         let judges = &self.judges;
         let within = seconds(judges.window_seconds);
         match (judges.trigger, judges.count, judges.slowest_probe_every_seconds) {
+            _ if judges.by == "evidence" => write_evidence(judges, f)?,
             (1, _, _) | (_, _, None) => {
                 writeln!(f, "A scan is   the first probe to a watched port without a service")?;
             }
@@ -336,6 +375,25 @@ impl fmt::Display for Description {
     }
 }
 
+fn write_evidence(judges: &Judges, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let score = judges.score.unwrap_or_default();
+    let care = judges.care.map(|care| format!("{care}: ")).unwrap_or_default();
+    writeln!(f, "A scan is   a score of {score} from one source ({care}what it tried is weighed)")?;
+    match judges.slowest_probe_every_seconds {
+        None => writeln!(f, "            the first probe to a closed port is enough")?,
+        Some(0.0) => {
+            writeln!(f, "            no number of closed ports alone is enough: lower score or care")?
+        }
+        Some(gap) => writeln!(
+            f,
+            "            slowest scan seen: one closed TCP port every {}, found at the {}th, if he never used a service",
+            seconds(gap.floor()),
+            judges.trigger
+        )?,
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,8 +409,8 @@ Watches     every interface that is up, but the loopback
             UDP ports 1-65535 (65535 of them)
             with a packet ring of 16 MiB; no port is opened
             not seen: ACK and Window scans of ports that offer a service or lie above 32767, and pings where this host has fewer than 5 addresses
-A scan is   5 distinct ports within 1m from one source
-            slowest scan seen: one probe every 15s
+A scan is   a score of 6 from one source (normal: what it tried is weighed)
+            slowest scan seen: one closed TCP port every 2d8h, found at the 6th, if he never used a service
             32768 sources are remembered at once
 Protects    this host's own addresses, the default gateways, the resolvers of /etc/resolv.conf
             time servers in use, hosts from where somebody is logged in, networks of this host's containers
@@ -367,7 +425,7 @@ Answers     at /run/portcullis/ctl.sock, readable for group portcullis; only roo
     #[test]
     fn an_unusual_configuration_is_said_as_it_is() {
         let text = "[watch]\ninterfaces = [\"eth0\"]\ntcp = \"22, 80-90\"\nudp = \"none\"\nengine = \"listen\"\n\
-                    [judge]\ntrigger = 1\n[respond]\nmode = \"enforce\"\nban = \"ever\"\nkeep_on_stop = false\n\
+                    [judge]\nby = \"trigger\"\ntrigger = 1\n[respond]\nmode = \"enforce\"\nban = \"ever\"\nkeep_on_stop = false\n\
                     [protect]\nallow = [\"10.0.0.0/8\", \"home.example\"]\ngateways = false\nlogged_in = false\ninterfaces = [\"wg0\"]\n\
                     [control]\noperators = [\"anna\"]\n";
         let said = describe(&parse(Path::new("p"), text).unwrap()).to_string();
@@ -392,8 +450,12 @@ Answers     at /run/portcullis/ctl.sock, readable for group portcullis; only roo
     #[test]
     fn the_json_form_has_the_promised_names() {
         let json = serde_json::to_value(describe(&Config::default())).unwrap();
-        assert_eq!(json["judges"]["slowest_probe_every_seconds"], 15.0);
-        assert_eq!(json["judges"]["count"], "ports");
+        assert_eq!(json["judges"]["slowest_probe_every_seconds"], 201_600.0);
+        assert_eq!((&json["judges"]["by"], &json["judges"]["care"]), (&"evidence".into(), &"normal".into()));
+        let counting = parse(Path::new("p"), "[judge]\nby = \"trigger\"\n").unwrap();
+        let counting = serde_json::to_value(describe(&counting)).unwrap();
+        assert_eq!(counting["judges"]["slowest_probe_every_seconds"], 15.0);
+        assert_eq!(counting["judges"]["count"], "ports");
         assert_eq!(json["watches"]["tcp"], "1-65535");
         assert_eq!(json["responds"]["ban_seconds"], 600.0);
         assert_eq!(json["responds"]["mode"], "observe");

@@ -15,7 +15,7 @@ use super::fault::{Fault, Faults, path_as_text};
 use super::portsentry::{
     self, BlockMode, Diagnostic, Dialect, IgnoreEntry, KeyName, PortsentryConfig, StartMode,
 };
-use super::{Config, Mode, Trigger, schema, toml};
+use super::{By, Config, Mode, Trigger, schema, toml};
 use crate::escape::printable;
 
 pub use self::fwknop::{AccessFile, FwknopImport, import_fwknop, is_fwknops};
@@ -309,6 +309,12 @@ impl Carrying {
             );
             self.tell(Outcome::Changed, KeyName::ScanTrigger, why);
         }
+        self.new.judge.by = By::Trigger;
+        self.write(
+            "judge",
+            "by",
+            "PortSentry's rule; \"evidence\" finds slower scans and spares more friends.",
+        );
         self.write("judge", "count", "PortSentry counts every probe, also of one port.");
         self.write("judge", "trigger", format!("SCAN_TRIGGER was {old}."));
         self.write(

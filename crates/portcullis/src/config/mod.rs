@@ -21,6 +21,10 @@ use std::time::Duration;
 
 pub use portcullis_core::engine::answering::Unproved;
 pub use portcullis_core::event::Mode;
+pub use portcullis_core::judge::evidence::Care;
+use portcullis_core::judge::evidence::{Clocks, Score};
+use portcullis_core::judge::trigger::Rule;
+use portcullis_core::judge::{self, evidence, trigger};
 use portcullis_core::net::{PortSet, Prefix};
 
 pub use self::check::{Checked, check};
@@ -83,6 +87,24 @@ pub enum EngineChoice {
 /// When a source is a scanner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judge {
+    /// Which judge.
+    pub by: By,
+    /// How much it takes where evidence is weighed.
+    pub care: Care,
+    /// The score that is a scan, 0 to 100; 0 leaves it to `care`.
+    pub score: f64,
+    /// Within which times evidence is added up: for the fast, 1 s to 1 h.
+    pub fast: Duration,
+    /// For those who wait, 1 min to 1 day.
+    pub slow: Duration,
+    /// For the patient, 1 h to 30 days.
+    pub patient: Duration,
+    /// What flags weigh that no stack sends, 0 to 10.
+    pub odd_flags: f64,
+    /// What a datagram weighs that may be a late answer, 0 to 10.
+    pub late_answer: f64,
+    /// What services that he came for take off at most, 0 to 10.
+    pub credit: f64,
     /// What is counted, and how much of it is a scan.
     pub trigger: Trigger,
     /// Within which time, 1 s to 24 h.
@@ -93,6 +115,15 @@ pub struct Judge {
     pub apart: Vec<Prefix>,
 }
 
+/// Which judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A sequential test over everything that a source has tried.
+    Evidence,
+    /// PortSentry's rule.
+    Trigger,
+}
+
 /// PortSentry's rule: so many, and it is a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
@@ -100,6 +131,37 @@ pub enum Trigger {
     Ports(u32),
     /// So many probes, 1 to 64.
     Probes(u32),
+}
+
+impl Judge {
+    /// What it means to the engine.
+    #[must_use]
+    pub fn settings(&self) -> judge::Settings {
+        match self.by {
+            By::Evidence => judge::Settings::Evidence(self.evidence()),
+            By::Trigger => {
+                let rule = match self.trigger {
+                    Trigger::Ports(count) => Rule::Ports(count),
+                    Trigger::Probes(count) => Rule::Probes(count),
+                };
+                let Judge { window, sources, .. } = *self;
+                judge::Settings::Trigger(trigger::Settings { rule, window, sources })
+            }
+        }
+    }
+
+    /// How evidence is weighed.
+    #[must_use]
+    pub fn evidence(&self) -> evidence::Settings {
+        evidence::Settings {
+            enough: if self.score > 0.0 { Score::of_nats(self.score) } else { self.care.enough() },
+            clocks: Clocks { fast: self.fast, slow: self.slow, patient: self.patient },
+            sources: self.sources,
+            odd_flags: Score::of_nats(self.odd_flags),
+            late_answer: Score::of_nats(self.late_answer),
+            credit: Score::of_nats(self.credit),
+        }
+    }
 }
 
 /// What is done about it.
@@ -179,6 +241,15 @@ impl Default for Config {
                 ring_mib: 16,
             },
             judge: Judge {
+                by: By::Evidence,
+                care: Care::Normal,
+                score: 0.0,
+                fast: Duration::from_secs(60),
+                slow: Duration::from_secs(3600),
+                patient: Duration::from_secs(7 * 86_400),
+                odd_flags: 2.5,
+                late_answer: 0.1,
+                credit: 1.0,
                 trigger: Trigger::Ports(5),
                 window: Duration::from_secs(60),
                 sources: 32_768,

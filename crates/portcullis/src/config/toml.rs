@@ -10,13 +10,13 @@ use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 use serde::Serialize;
 
-use super::Config;
 use super::doors::{self, DoorConfig, DoorKind, Draft, MOST_DOORS, SecretFile};
 use super::duration::Span;
 use super::fault::{Fault, Faults, Place, Source};
 use super::schema::{self, Key, SECTIONS, Section};
 use super::suggest::nearest;
 use super::value;
+use super::{By, Config};
 
 /// No configuration is that long; whatever is, is another file.
 const LARGEST: u64 = 1024 * 1024;
@@ -179,6 +179,8 @@ struct Reading {
     hold_at: Option<Fault>,
     /// Where `hold_max` was written last, likewise.
     hold_max_at: Option<Fault>,
+    /// Where each key of `[judge]` was written last, likewise.
+    judge_at: BTreeMap<&'static str, Fault>,
 }
 
 /// A door whose keys are being read; each file may add some.
@@ -266,6 +268,9 @@ impl Reading {
         if self.faults.is_empty() {
             self.faults = too_long;
         }
+        if self.faults.is_empty() {
+            self.faults.extend(of_the_other_judge(&self.config, &self.judge_at));
+        }
         let mut secrets = Vec::new();
         // Keys that could not be read have their defaults now; what follows from them would only mislead.
         let is_whole = self.faults.is_empty();
@@ -320,6 +325,9 @@ impl Reading {
             self.note(source, section.name, key.name, &span);
             match (section.name, key.name) {
                 ("respond", "ban") => self.ban_at = Some(source.fault(span, "", "")),
+                ("judge", key) => {
+                    self.judge_at.insert(key, source.fault(span, "", ""));
+                }
                 ("respond", "ban_max") => self.ban_max_at = Some(source.fault(span, "", "")),
                 ("respond", "hold") => self.hold_at = Some(source.fault(span, "", "")),
                 ("respond", "hold_max") => self.hold_max_at = Some(source.fault(span, "", "")),
@@ -384,6 +392,25 @@ impl Reading {
             self.doors[place].places.insert(key.name, source.fault(span, "", ""));
         }
     }
+}
+
+/// Keys that would change something, if the other judge were chosen: whoever wrote them expects it.
+fn of_the_other_judge(config: &Config, written: &BTreeMap<&'static str, Fault>) -> Vec<Fault> {
+    let (chosen, other, keys) = match config.judge.by {
+        By::Evidence => ("evidence", "trigger", schema::TRIGGER_KEYS),
+        By::Trigger => ("trigger", "evidence", schema::EVIDENCE_KEYS),
+    };
+    let says = |key: &&'static str| {
+        let at = written.get(key)?;
+        let key = schema::section("judge")?.key(key)?;
+        let (name, value, default) = (key.name, key.written(config), key.written(&Config::default()));
+        (value != default).then(|| Fault {
+            message: format!("[judge] {name} = {value} means nothing to the judge \"{chosen}\""),
+            mend: format!("write by = \"{other}\" beside it, or take the line out"),
+            ..at.clone()
+        })
+    };
+    keys.iter().filter_map(says).collect()
 }
 
 /// Reads one value into its place; gives the bytes where it stands.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use portcullis_core::door;
 use portcullis_core::engine::{Settings, answering, brake};
 use portcullis_core::event::Mode;
-use portcullis_core::judge::trigger::{self, Rule};
 use portcullis_core::ledger::Terms;
 use portcullis_core::net::{PortSet, Protocol};
 
@@ -17,7 +16,7 @@ use crate::cli::knockd::KnockdArguments;
 use crate::cli::portsentry::PortsentryArguments;
 use crate::cli::run::RunArguments;
 use crate::config::doors::{DoorConfig, DoorKind};
-use crate::config::{Config, EngineChoice, Fault, Faults, Trigger, load_for_run, standard_files};
+use crate::config::{Config, EngineChoice, Fault, Faults, load_for_run, standard_files};
 use crate::record::store::FILE_NAME;
 
 /// Where the configuration stands if nobody says otherwise.
@@ -212,14 +211,10 @@ fn unheard(config: &Config) -> Option<String> {
 /// What a configuration means to the engine.
 #[must_use]
 pub fn settings(config: &Config, mode: Mode) -> Settings {
-    let rule = match config.judge.trigger {
-        Trigger::Ports(count) => Rule::Ports(count),
-        Trigger::Probes(count) => Rule::Probes(count),
-    };
     Settings {
         tcp: config.watch.tcp.clone(),
         udp: config.watch.udp.clone(),
-        trigger: trigger::Settings { rule, window: config.judge.window, sources: config.judge.sources },
+        judge: config.judge.settings(),
         mode,
         terms: Terms {
             first: config.respond.ban,

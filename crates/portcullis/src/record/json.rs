@@ -7,7 +7,10 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use portcullis_core::door;
-use portcullis_core::event::{Ban, Brake, Cause, Decision, Fate, Fault, Id, Mode, Scan, Until, What};
+use portcullis_core::event::{
+    Ban, Brake, Cause, Decision, Fate, Fault, Id, Mode, Receipt, Scan, Until, What,
+};
+use portcullis_core::judge::evidence::Score;
 use portcullis_core::net::Prefix;
 use portcullis_core::scan::Contact;
 use portcullis_core::time::Wall;
@@ -247,6 +250,12 @@ pub struct ScanFields {
     probes: u64,
     first: String,
     last: String,
+    /// What the evidence came to, in nats; left out where things are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
+    /// What it rests on, oldest first: at most 33 pieces against him, and at most 6 for him.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<PieceFields>,
     decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     protection: Option<&'static str>,
@@ -416,6 +425,8 @@ impl From<&Scan> for ScanFields {
             probes: scan.probes,
             first: time(scan.first),
             last: time(scan.last),
+            score: scan.receipt.as_ref().map(|receipt| tenths(receipt.score)),
+            evidence: scan.receipt.iter().flat_map(|receipt| pieces(receipt)).collect(),
             decision,
             protection,
             ban_seconds: scan.ban.flatten().map(|ban| ban.as_secs()),
@@ -424,6 +435,36 @@ impl From<&Scan> for ScanFields {
             why: words::evidence(scan),
         }
     }
+}
+
+/// One piece of what a verdict rests on.
+#[derive(Clone, Debug, Serialize)]
+struct PieceFields {
+    /// When it was seen first; left out of what speaks for him, which has no one time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    /// What it weighed; below 0 it speaks for him.
+    weight: f64,
+    what: String,
+}
+
+fn pieces(receipt: &Receipt) -> impl Iterator<Item = PieceFields> {
+    let against = receipt.pieces.iter().map(|piece| PieceFields {
+        time: Some(time(piece.at)),
+        weight: tenths(piece.weight),
+        what: piece.words(),
+    });
+    let for_him = receipt.for_him.iter().map(|favour| PieceFields {
+        time: None,
+        weight: tenths(favour.weight),
+        what: favour.words(),
+    });
+    against.chain(for_him)
+}
+
+/// Nats with one digit behind the point, as they are told everywhere.
+fn tenths(score: Score) -> f64 {
+    f64::from(score.0 / 100) / 10.0
 }
 
 impl From<&Ban> for BanFields {

@@ -357,7 +357,7 @@ fn a_bridge_does_not_show_a_probe_twice() {
         can_connect(&lab.attacker, "10.77.0.1", lab.victim4().into(), SERVICE).then_some(())
     });
     // Every card of this lab is a virtual one, and a bridge of nothing else would be taken for one of containers.
-    let configuration = format!("{BANS_EVERYBODY}containers = false\n");
+    let configuration = format!("{BANS_EVERYBODY}containers = false\n[judge]\nby = \"trigger\"\n");
     let mut guard = Guard::configured(&lab.victim, &configuration, &["--enforce"]);
     nmap(&lab.attacker, &["-sS", "-p", "21-23", &lab.victim4().to_string()]);
     wait_until(SOON, "three probes", || (guard.status()["probes"].as_u64() >= Some(3)).then_some(()));

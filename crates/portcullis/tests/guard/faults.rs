@@ -58,7 +58,7 @@ fn killed_fifty_times_under_a_scan_it_loses_no_ban_that_the_kernel_had_acknowled
         return;
     }
     let place = Place::new(
-        "[judge]\ntrigger = 1\n[respond]\nmode = \"enforce\"\nunproved = \"ban\"\nban = \"2h\"\n[protect]\nbrake = 0\n",
+        "[judge]\nby = \"trigger\"\ntrigger = 1\n[respond]\nmode = \"enforce\"\nunproved = \"ban\"\nban = \"2h\"\n[protect]\nbrake = 0\n",
     );
     let victim = lab.victim4().to_string();
     let _scan =

@@ -134,7 +134,7 @@ fn a_patient_client_of_a_dead_port_is_no_scanner() {
          add rule inet wall input tcp dport 22 drop\n",
     );
     // Two probes would be a scan here; a SYN that the stack repeats is one.
-    let configuration = "[judge]\ncount = \"probes\"\ntrigger = 2\n";
+    let configuration = "[judge]\nby = \"trigger\"\ncount = \"probes\"\ntrigger = 2\n";
     let mut guard = Guard::configured(&lab.victim, configuration, &["--observe"]);
     let dead = SocketAddr::new(lab.victim4().into(), 22);
     assert_eq!(knock(&lab.attacker, dead, Duration::from_millis(3300)), ErrorKind::TimedOut);

@@ -173,7 +173,7 @@ fn gateway_resolver_admin_and_our_own_address_are_spared_and_reported_and_everyb
     lab.victim.ip("route add default via 10.77.0.3\n");
     lab.victim.enter(|| fs::write("/etc/resolv.conf", "nameserver 10.77.0.53\n")).unwrap();
     // One packet is enough to be accused: what is not banned then, never is.
-    let place = Place::new("[protect]\nallow = [\"10.77.0.70\"]\n[judge]\ntrigger = 1\n");
+    let place = Place::new("[protect]\nallow = [\"10.77.0.70\"]\n[judge]\nby = \"trigger\"\ntrigger = 1\n");
     let mut guard = Guard::at(&lab.victim, &place, &["--enforce"]);
     let forge = Forge::new(&lab.attacker);
     let to = SocketAddrV4::new(lab.victim4(), 23);
@@ -200,7 +200,7 @@ fn ten_thousand_forged_scanners_at_once_put_the_brake_on_and_hit_no_peer() {
     let Some(lab) = Lab::direct() else { return };
     lab.add_attacker("10.77.0.9/24");
     let victim = lab.victim4().to_string();
-    let place = Place::new("[judge]\ntrigger = 1\n");
+    let place = Place::new("[judge]\nby = \"trigger\"\ntrigger = 1\n");
     let mut guard = Guard::at(&lab.victim, &place, &["--enforce"]);
     let mut his = session(&lab.attacker, FRIEND, &lab.victim, &victim);
     let forge = Forge::new(&lab.attacker);

@@ -251,7 +251,7 @@ fn without_a_guard_verbs_say_so() {
 
 #[test]
 fn a_configuration_is_checked_as_it_would_be_run() {
-    let place = Place::new("[judge]\ntrigger = 3\n");
+    let place = Place::new("[judge]\nby = \"trigger\"\ntrigger = 3\n");
     let file = place.configuration();
     let file = file.to_str().unwrap();
     let said = portcullis(&["check", file]);

@@ -37,7 +37,8 @@ fn ports_of_a_container_and_redirected_ports_are_services() {
     echo(listen(&lab.victim, "0.0.0.0", 9000..=9000));
 
     // The first probe is a scan here.
-    let mut guard = Guard::configured(&lab.victim, "[judge]\ntrigger = 1\n", &["--observe"]);
+    let mut guard =
+        Guard::configured(&lab.victim, "[judge]\nby = \"trigger\"\ntrigger = 1\n", &["--observe"]);
     let service = |address: &str, port| SocketAddr::new(address.parse().unwrap(), port);
     for _ in 0..5 {
         for port in 8001..=8008 {

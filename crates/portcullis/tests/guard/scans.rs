@@ -10,7 +10,7 @@ use testbed::{Lab, Namespace, Running};
 use crate::harness::{Guard, SOON};
 
 /// A scan is over, and told once more with all its ports, when it was quiet for so long.
-const WINDOW: &str = "[judge]\nwindow = \"2s\"\n";
+const WINDOW: &str = "[judge]\nby = \"trigger\"\nwindow = \"2s\"\n";
 
 /// All below the ephemeral range, where UDP and FIN+ACK are mostly late answers.
 const PORTS: [u16; 12] = [7, 21, 22, 23, 25, 80, 110, 443, 1000, 8080, 10001, 31337];

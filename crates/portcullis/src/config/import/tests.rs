@@ -56,6 +56,8 @@ tcp = \"0-112, 114-138, 140-1023\"
 udp = \"1, 7, 9\"
 
 [judge]
+# PortSentry's rule; \"evidence\" finds slower scans and spares more friends.
+by = \"trigger\"
 # PortSentry counts every probe, also of one port.
 count = \"probes\"
 # SCAN_TRIGGER was 3.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::write::{sample, write};
-use super::super::{EngineChoice, Mode, Trigger};
+use super::super::{Care, EngineChoice, Mode, Trigger};
 use super::*;
 
 fn read(text: &str) -> Result<Config, Faults> {
@@ -226,7 +226,16 @@ fn each_fault_names_its_place_and_its_mend() {
         // Values.
         ("[watch]\ntcp = \"90-80\"", "2:8", "runs backwards", "write 80-90"),
         ("[watch]\nengine = \"Ring\"", "2:10", "not one of its values", "did you mean \"ring\"?"),
-        ("[judge]\nby = \"evidence\"", "2:6", "not one of its values", "the values are \"trigger\""),
+        ("[judge]\nby = \"luck\"", "2:6", "not one of its values", "the values are \"evidence\""),
+        ("[judge]\ntrigger = 4", "2:11", "means nothing to the judge \"evidence\"", "by = \"trigger\""),
+        (
+            "[judge]\nby = \"trigger\"\ncare = \"strict\"",
+            "3:8",
+            "means nothing to the judge \"trigger\"",
+            "out",
+        ),
+        ("[judge]\nscore = 101", "2:9", "101 is out of bounds", "from 0 to 100"),
+        ("[judge]\npatient = \"31d\"", "2:11", "out of bounds", "from \"1h\" to \"30d\""),
         ("[judge]\ntrigger = 0", "2:11", "0 is out of bounds", "from 1 to 64"),
         ("[judge]\ntrigger = -99999999999999999999", "2:11", "out of bounds", "from 1 to 64"),
         ("[judge]\nwindow = \"60\"", "2:10", "60 has no unit", "\"60s\""),
@@ -313,7 +322,7 @@ fn a_later_file_overrides_key_by_key_and_lists_as_a_whole() {
     assert_eq!(standard_files(&directory.0).unwrap(), Vec::<PathBuf>::new());
     directory.file(
         "portcullis.toml",
-        "[protect]\nallow = [\"10.0.0.0/8\"]\ngateways = false\n[judge]\ntrigger = 9\n",
+        "[protect]\nallow = [\"10.0.0.0/8\"]\ngateways = false\n[judge]\nby = \"trigger\"\ntrigger = 9\n",
     );
     directory.file("conf.d/20-b.toml", "[protect]\nallow = [\"::1\"]\n[judge]\ncount = \"probes\"\n");
     directory.file("conf.d/10-a.toml", "[protect]\nallow = [\"192.0.2.0/24\"]\n[respond]\nban = \"1m\"\n");
@@ -369,7 +378,10 @@ fn a_megabyte_of_junk_is_refused_at_once() {
 
 #[test]
 fn a_byte_order_mark_and_windows_line_ends_are_no_faults() {
-    assert_eq!(read("\u{feff}[judge]\r\ntrigger = 9\r\n").unwrap().judge.trigger, Trigger::Ports(9));
+    assert_eq!(
+        read("\u{feff}[judge]\r\nby = \"trigger\"\r\ntrigger = 9\r\n").unwrap().judge.trigger,
+        Trigger::Ports(9)
+    );
 }
 
 prop_compose! {
@@ -389,8 +401,17 @@ prop_compose! {
         config.watch.tcp = portcullis_core::net::PortSet::from_ranges(ports);
         config.watch.engine = [EngineChoice::Auto, EngineChoice::Ring, EngineChoice::Listen][numbers.0];
         config.watch.ring_mib = numbers.1;
-        config.judge.trigger = if numbers.2 { Trigger::Ports(numbers.3) } else { Trigger::Probes(numbers.3) };
-        config.judge.window = Duration::from_millis(numbers.4);
+        if numbers.2 {
+            config.judge.by = By::Trigger;
+            config.judge.trigger =
+                if switches[0] { Trigger::Ports(numbers.3) } else { Trigger::Probes(numbers.3) };
+            config.judge.window = Duration::from_millis(numbers.4);
+        } else {
+            config.judge.care = [Care::Careful, Care::Normal, Care::Strict][numbers.0];
+            config.judge.score = f64::from(numbers.3);
+            config.judge.patient = Duration::from_millis(3_600_000 + numbers.4);
+            config.judge.credit = respond.2 / 10.0;
+        }
         config.judge.sources = numbers.5;
         config.respond.mode = if respond.0 { Mode::Enforce } else { Mode::Observe };
         config.respond.ban = respond.1.map(Duration::from_millis);

@@ -22,6 +22,7 @@ fn scan() -> Scan {
         probes: 14,
         first: Wall(TIME.0 - Duration::from_millis(400)),
         last: TIME,
+        receipt: None,
         decision: Decision::Block,
         ban: Some(Some(Duration::from_secs(600))),
         is_ended: false,
