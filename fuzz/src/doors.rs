@@ -20,7 +20,7 @@ use portcullis_core::time::{Now, Wall};
 use portcullis_core::wire::{Checksums, Frame, Link};
 
 /// Nothing is there.
-struct Nothing;
+pub struct Nothing;
 
 impl Host for Nothing {
     fn presence(&mut self, _: &Contact, _: Freshness) -> Presence {
@@ -57,9 +57,9 @@ fn doors() -> Vec<Door> {
     ]
 }
 
-/// Frames of a byte for the time step, a byte of length, and so many bytes: whatever comes, openings have an end, and are
-/// for somebody who can be let in; nothing panics.
-pub fn doors_frames(input: &[u8]) {
+/// An engine with doors of every kind that one packet does not open, and the time that it begins at.
+#[must_use]
+pub fn engine() -> (Engine, Now) {
     let now = Now { wall: Wall(Duration::from_secs(1_700_000_000)), ..Now::default() };
     let settings = Settings {
         tcp: PortSet::all(),
@@ -89,6 +89,19 @@ pub fn doors_frames(input: &[u8]) {
         now,
         Surroundings { local: Local::Addresses(own.into()), ephemeral: EPHEMERAL, ..Surroundings::default() },
     );
+    (engine, now)
+}
+
+/// Hands a frame to the engine.
+pub fn hear(engine: &mut Engine, now: Now, bytes: &[u8]) {
+    let frame = Frame { link: Link::RawIp, bytes, wire_length: bytes.len(), checksums: Checksums::Valid };
+    engine.frame(now, frame, 1, &mut Nothing);
+}
+
+/// Frames of a byte for the time step, a byte of length, and so many bytes: whatever comes, openings have an end, and are
+/// for somebody who can be let in; nothing panics.
+pub fn doors_frames(input: &[u8]) {
+    let (mut engine, now) = engine();
     let (mut now, mut rest) = (now, input);
     while let Some((&[how, length], behind)) = rest.split_first_chunk() {
         let (bytes, next) = behind.split_at(usize::from(length).min(behind.len()));
@@ -97,8 +110,7 @@ pub fn doors_frames(input: &[u8]) {
         if how == 255 {
             now.wall = Wall(now.wall.0.saturating_sub(Duration::from_secs(3600)));
         }
-        let frame = Frame { link: Link::RawIp, bytes, wire_length: bytes.len(), checksums: Checksums::Valid };
-        engine.frame(now, frame, 1, &mut Nothing);
+        hear(&mut engine, now, bytes);
         if how % 3 == 0 {
             engine.tick(now, &mut Nothing);
         }

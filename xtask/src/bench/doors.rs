@@ -1,5 +1,8 @@
 //! From the last knock on the wire to the first SYN that gets through the door.
 
+mod fwknop;
+mod secrets;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -29,26 +32,55 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Room for SYNs that arrive while nobody reads.
 const ROOM: usize = 16 * 1024 * 1024;
 
-/// A sequence at ours, and at the distribution's knockd with a rule of iptables.
+/// A sequence, a rotating sequence and a single packet at ours; a sequence at the distribution's knockd with a rule of
+/// iptables, a single packet at its fwknopd.
 pub fn measure(bench: &Bench) -> Result<Vec<Line>, String> {
-    let ours = measure_guard(bench, bench.runs(400))?;
-    let said = |times: &[Duration]| format!("{} / {}", time(median(times)), time(quantile(times, 0.99)));
-    let what =
-        format!("last knock to the first SYN let through, median / p99 ({} guests, a sequence)", ours.len());
-    let mut line = Line::told(what, said(&ours));
-    let mut is_faster = true;
-    if let Some(knockd) = knockd() {
-        let theirs = measure_peer(&knockd, bench.runs(400) / 4 + 1)?;
-        let ratio = median(&theirs).as_secs_f64() / median(&ours).as_secs_f64();
-        is_faster = ratio >= 100.0;
-        line = line.peer(format!("knockd 0.8 {}", said(&theirs)), format!("{ratio:.0} ×"));
-    }
-    let is_quick =
-        median(&ours) <= Duration::from_micros(100) && quantile(&ours, 0.99) <= Duration::from_millis(2);
-    Ok(vec![line.target("0.1 ms / 2 ms, 100 × faster", is_quick && is_faster)])
+    let few = bench.runs(400) / 4 + 1;
+    let knockd = match knockd() {
+        Some(knockd) => Some(measure_knockd(&knockd, few)?),
+        None => None,
+    };
+    let fwknopd = match fwknop::Fwknopd::unpacked() {
+        Some(fwknopd) => Some(fwknop::measure_peer(&fwknopd, few.min(40))?),
+        None => None,
+    };
+    let sequence = measure_sequence(bench, bench.runs(400))?;
+    let rotating = secrets::measure_rotating(bench, bench.runs(200).min(secrets::USERS))?;
+    let single = secrets::measure_single(bench, bench.runs(200).min(secrets::PACKETS))?;
+    Ok(vec![
+        line("a sequence", &sequence, knockd.as_deref(), None),
+        line("a rotating sequence", &rotating, knockd.as_deref(), None),
+        line("a single packet", &single, knockd.as_deref(), fwknopd.as_deref()),
+    ])
 }
 
-fn measure_guard(bench: &Bench, rounds: usize) -> Result<Vec<Duration>, String> {
+fn said(times: &[Duration]) -> String {
+    format!("{} / {}", time(median(times)), time(quantile(times, 0.99)))
+}
+
+/// The promise is about knockd; where fwknopd does the same it is told too.
+fn line(kind: &str, ours: &[Duration], knockd: Option<&[Duration]>, fwknopd: Option<&[Duration]>) -> Line {
+    let what =
+        format!("last knock to the first SYN let through, median / p99 ({} guests, {kind})", ours.len());
+    let mut line = Line::told(what, said(ours));
+    let mut is_faster = true;
+    let (mut peers, mut ratios) = (Vec::new(), Vec::new());
+    for (name, theirs) in [("knockd 0.8", knockd), ("fwknopd 2.6.10", fwknopd)] {
+        let Some(theirs) = theirs else { continue };
+        let ratio = median(theirs).as_secs_f64() / median(ours).as_secs_f64();
+        is_faster &= ratio >= 100.0;
+        peers.push(format!("{name} {}", said(theirs)));
+        ratios.push(format!("{ratio:.0} ×"));
+    }
+    if !peers.is_empty() {
+        line = line.peer(peers.join(", "), ratios.join(", "));
+    }
+    let is_quick =
+        median(ours) <= Duration::from_micros(100) && quantile(ours, 0.99) <= Duration::from_millis(2);
+    line.target("0.1 ms / 2 ms, 100 × faster", is_quick && is_faster)
+}
+
+fn measure_sequence(bench: &Bench, rounds: usize) -> Result<Vec<Duration>, String> {
     let (lab, state) = (lab()?, State::new("doors")?);
     let [first, second, third] = STEPS;
     state.configure(&format!(
@@ -56,9 +88,27 @@ fn measure_guard(bench: &Bench, rounds: usize) -> Result<Vec<Duration>, String> 
          open_for = \"1h\"\n"
     ))?;
     let guard = Guard::start(&lab.victim, &bench.program, &state, "--enforce");
-    let times = rounds_of(&lab, rounds, || Ok(()))?;
+    let times = rounds_of(&lab, rounds, sequence_of_steps(&lab), || Ok(()))?;
     guard.stop();
     Ok(times)
+}
+
+/// Knocks of [`STEPS`].
+fn sequence_of_steps(lab: &Lab) -> impl FnMut(&mut Sender, u32) -> Result<Instant, String> {
+    let victim = lab.victim4();
+    move |sender, round| {
+        let knocks = STEPS.map(|port| Probe::new(stranger(round), SocketAddrV4::new(victim, port)));
+        send_knocks(sender, &knocks)
+    }
+}
+
+/// Sends them all, and says when the last was sent.
+fn send_knocks(sender: &mut Sender, knocks: &[Probe]) -> Result<Instant, String> {
+    let (last, before) = knocks.split_last().ok_or("a knock without steps")?;
+    sender.send(before).map_err(system)?;
+    let knocked = Instant::now();
+    sender.send(std::slice::from_ref(last)).map_err(system)?;
+    Ok(knocked)
 }
 
 /// The distribution's knockd, unpacked and never installed, if it can run here.
@@ -68,7 +118,7 @@ fn knockd() -> Option<PathBuf> {
     (program.is_file() && Path::new("/usr/sbin/iptables").exists()).then_some(program)
 }
 
-fn measure_peer(knockd: &Path, rounds: usize) -> Result<Vec<Duration>, String> {
+fn measure_knockd(knockd: &Path, rounds: usize) -> Result<Vec<Duration>, String> {
     let (lab, state) = (lab()?, State::new("knockd")?);
     let log = state.file("knockd.log");
     let [first, second, third] = STEPS;
@@ -87,7 +137,7 @@ fn measure_peer(knockd: &Path, rounds: usize) -> Result<Vec<Duration>, String> {
         std::fs::read_to_string(&log).is_ok_and(|log| log.contains("listening on")).then_some(())
     });
     // Its rules are taken away after each round, as many of them would slow it down.
-    rounds_of(&lab, rounds, || shut(&lab.victim))
+    rounds_of(&lab, rounds, sequence_of_steps(&lab), || shut(&lab.victim))
 }
 
 /// The door of somebody who has no portcullis.
@@ -101,6 +151,7 @@ fn shut(victim: &Namespace) -> Result<(), String> {
 fn rounds_of(
     lab: &Lab,
     rounds: usize,
+    mut knock: impl FnMut(&mut Sender, u32) -> Result<Instant, String>,
     mut after: impl FnMut() -> Result<(), String>,
 ) -> Result<Vec<Duration>, String> {
     route_strangers(lab);
@@ -109,11 +160,7 @@ fn rounds_of(
     let mut times = Vec::with_capacity(rounds);
     for round in 0..u32::try_from(rounds).map_err(|error| error.to_string())? {
         let guest = stranger(round);
-        let knocks = STEPS.map(|port| Probe::new(guest, SocketAddrV4::new(lab.victim4(), port)));
-        let [before @ .., last] = &knocks;
-        sender.send(before).map_err(system)?;
-        let knocked = Instant::now();
-        sender.send(std::slice::from_ref(last)).map_err(system)?;
+        let knocked = knock(&mut sender, round)?;
         times.push(first_through(&mut sender, &behind, guest, lab.victim4(), knocked)?);
         after()?;
     }

@@ -6,13 +6,33 @@ use crate::program;
 
 const WORDS: [&str; 6] = ["bench", "--quiet", "--package", "portcullis-core", "--bench", "judge"];
 
+/// A million single packets, and a million knocks: each fails by itself if one costs more than 50 µs.
+const PACKETS: [&str; 8] =
+    ["bench", "--quiet", "--package", "portcullis-core", "--bench", "spa", "--bench", "knocks"];
+
 /// Builds it, so that nothing is built as root later.
 ///
 /// # Errors
 /// If it doesn't build.
 pub fn build() -> Result<(), String> {
-    let mut command = program::cargo(&WORDS);
-    program::succeed(command.arg("--no-run").stderr(std::process::Stdio::null()))
+    for words in [&WORDS[..], &PACKETS] {
+        let mut command = program::cargo(words);
+        program::succeed(command.arg("--no-run").stderr(std::process::Stdio::null()))?;
+    }
+    Ok(())
+}
+
+/// Runs `crates/portcullis-core/benches/spa.rs` and `knocks.rs`, of which only the slowest packets are told here.
+pub fn measure_packets(_: &Bench) -> Result<Vec<Line>, String> {
+    let printed = output(&mut program::cargo(&PACKETS))?;
+    let slowest = printed.lines().filter_map(|line| line.split_once(" ns: the slowest of "));
+    let lines: Vec<Line> = slowest
+        .map(|(number, what)| {
+            let is_met = number.trim().parse::<u64>().is_ok_and(|number| number <= 50_000);
+            Line::told(format!("the slowest of {what}"), format!("{number} ns")).target("50 µs", is_met)
+        })
+        .collect();
+    if lines.len() == 2 { Ok(lines) } else { Err(format!("there should be two slowest packets:\n{printed}")) }
 }
 
 /// Runs `crates/portcullis-core/benches/judge.rs`, which prints `NANOSECONDS what`.

@@ -36,7 +36,7 @@ struct Row {
     measure: fn(&Bench) -> Result<Vec<Line>, String>,
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     Row { name: "shut-out", measure: shut_out::measure },
     Row { name: "latency", measure: latency::measure },
     Row { name: "doors", measure: doors::measure },
@@ -48,6 +48,7 @@ const ROWS: [Row; 12] = [
     Row { name: "flush", measure: restore::measure_flush },
     Row { name: "idle", measure: idle::measure },
     Row { name: "judge", measure: judge::measure },
+    Row { name: "packets", measure: judge::measure_packets },
     Row { name: "accuracy", measure: accuracy::measure },
 ];
 
@@ -87,7 +88,7 @@ pub fn perform(arguments: &[String]) -> Outcome {
     program::build_release()?;
     let itself = ["build", "--quiet", "--release", "--package", "xtask"];
     program::succeed(&mut program::cargo(&itself))?;
-    if names.is_empty() || names.contains(&"judge") {
+    if names.is_empty() || names.contains(&"judge") || names.contains(&"packets") {
         judge::build()?;
     }
     if names.is_empty() || names.contains(&"accuracy") {

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, connect, sendmmsg,
-    socket,
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, connect, send,
+    sendmmsg, socket,
 };
 use testbed::Namespace;
 
@@ -103,6 +103,26 @@ impl Sender {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             self.send(std::slice::from_ref(probe))?;
         }
+        Ok(())
+    }
+
+    /// Sends one datagram from an address; without a checksum, which RFC 768 leaves free.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn send_datagram(&mut self, from: Ipv4Addr, to: SocketAddrV4, payload: &[u8]) -> io::Result<()> {
+        let length = u16::try_from(payload.len() + 8).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut bytes = vec![0; 28];
+        bytes[0] = 0x45;
+        // Time to live, and UDP.
+        bytes[8..10].copy_from_slice(&[64, 17]);
+        bytes[12..16].copy_from_slice(&from.octets());
+        bytes[16..20].copy_from_slice(&to.ip().octets());
+        bytes[20..22].copy_from_slice(&40_000_u16.to_be_bytes());
+        bytes[22..24].copy_from_slice(&to.port().to_be_bytes());
+        bytes[24..26].copy_from_slice(&length.to_be_bytes());
+        bytes.extend(payload);
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
         Ok(())
     }
 
