@@ -140,11 +140,12 @@ pub(super) fn path_mtu(stage: &mut Stage) {
     }
 }
 
-/// Unreachable hosts and closed ports out there, about what we have sent.
+/// Unreachable hosts and closed ports out there, about what we have sent: a few targets, again and again.
 pub(super) fn errors(stage: &mut Stage) {
     let own = stage.host.own();
+    let targets: Vec<IpAddr> = (0..stage.dice.count(2, 4)).map(|_| stage.stranger()).collect();
     for _ in 0..stage.dice.count(5, 40) {
-        let (target, router) = (stage.stranger(), stage.stranger());
+        let (target, router) = (stage.dice.pick(&targets), stage.stranger());
         let (from, at) = (stage.ephemeral(), stage.start + stage.dice.micros(0, 90_000_000));
         let is_udp = stage.dice.percent(50);
         let sent = if is_udp {
