@@ -23,11 +23,13 @@ fn no_friend_is_blamed_and_most_scans_are_found() {
     let report = report(0);
     let told = || report.faults.join("\n");
     for judge in [Judge::Ours, Judge::OursAny] {
-        for class in [Class::Scan, Class::HardScan, Class::Friend] {
-            assert_eq!(report.class(class, judge).blaming, 0, "{}:\n{}", class.name(), told());
+        // Where nobody says which host is guarded, our own questions to others can look like a scan of them.
+        let (most, most_odd) = if judge == Judge::Ours { (0, 0) } else { (1, 3) };
+        for (class, most) in
+            [(Class::Scan, 0), (Class::HardScan, 0), (Class::Friend, most), (Class::OddFriend, most_odd)]
+        {
+            assert!(report.class(class, judge).blaming <= most, "{}:\n{}", class.name(), told());
         }
-        // One that is seen one way only, or one of many peers, may be met in 200 captures; here are fewer.
-        assert!(report.class(Class::OddFriend, judge).blaming <= ODD_FRIENDS_BLAMED, "{}", told());
         for (class, floor) in FLOORS {
             let tally = report.class(class, judge);
             assert!(
@@ -101,9 +103,6 @@ fn a_capture_is_judged_the_same_twice_in_pieces_and_with_others_between() {
     }
 }
 
-/// Percent of the scans that are found, with kind and shape right. This is what PortSentry's rule with a window gives
-/// today; whoever makes the judge better raises it, up to the promises of 99 and 90.
-const FLOORS: [(Class, usize); 2] = [(Class::Scan, 80), (Class::HardScan, 25)];
-
-/// Likewise, to be lowered.
-const ODD_FRIENDS_BLAMED: usize = 3;
+/// Percent of the scans that are found, with kind and shape right. This is what is true of these few captures; whoever
+/// makes the judge better raises it, up to the promises of 99 and 90.
+const FLOORS: [(Class, usize); 2] = [(Class::Scan, 94), (Class::HardScan, 70)];
