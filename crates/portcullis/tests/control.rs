@@ -190,7 +190,12 @@ fn a_refusal_keeps_its_exit_code_and_cannot_reach_the_terminal() {
     let failure = ask(&mut daemon.client(), &Request::Reload).unwrap_err();
     assert_eq!(failure.exit, Exit::ConfigurationInvalid);
     assert_eq!(failure.message, "portcullis.toml:1:1: no\\u{1b}\n  mend it");
-    let request = Request::Ban { prefixes: texts(&[ban(1).prefix]), term: None, why: String::new() };
+    let request = Request::Ban {
+        prefixes: texts(&[ban(1).prefix]),
+        term: None,
+        why: String::new(),
+        despite_brake: false,
+    };
     let outcomes = ask(&mut daemon.client(), &request).unwrap();
     assert!(
         matches!(&outcomes[..], [Reply::Outcome { exit: 5, text }] if text.contains("gateway")),

@@ -72,7 +72,7 @@ impl Engine {
                 Decision::Protected(protected.why)
             }
             (Ok(_), Mode::Observe) => Decision::Observe,
-            (Ok(_), Mode::Enforce) if self.is_kept_back(&prefix, host) => {
+            (Ok(_), Mode::Enforce) if self.is_kept_back(&prefix, proof, host) => {
                 Decision::Protected(Protection::Peer)
             }
             (Ok(block), Mode::Enforce) => {
@@ -124,9 +124,10 @@ impl Engine {
         (how, self.ledger.term(now, prefix, how))
     }
 
-    /// Whether the brake is on, and this one is connected with us.
-    fn is_kept_back(&mut self, prefix: &Prefix, host: &mut dyn Host) -> bool {
-        let is_kept_back = self.brake.is_on() && host.has_peer_in(prefix);
+    /// Whether the brake is on, and this one is connected with us. Who is proved is not spared: an idle connection to a
+    /// service would make him immune, and he could put the brake on himself.
+    fn is_kept_back(&mut self, prefix: &Prefix, proof: Proof, host: &mut dyn Host) -> bool {
+        let is_kept_back = proof == Proof::Missing && self.would_keep_back(prefix, host);
         if is_kept_back {
             self.counters.kept_back += 1;
             self.brake.keep_back(*prefix);
@@ -180,6 +181,13 @@ impl Engine {
             self.lift(now, &replaced, Ending::Replaced);
             inner = Some(wider);
         }
+    }
+
+    /// Whether the brake would keep `prefix` back now: it is on, and somebody in there is connected with us. An operator
+    /// is told so before he bans.
+    #[must_use]
+    pub fn would_keep_back(&self, prefix: &Prefix, host: &mut dyn Host) -> bool {
+        self.brake.is_on() && host.has_peer_in(prefix)
     }
 
     /// Whom the brake has kept back since it was put on; `None` while it is not on.

@@ -56,6 +56,13 @@ fn who_is_connected_with_us_is_kept_back_and_listed() {
     assert!(!story.held.contains(&prefix(friend)));
     assert_eq!(story.engine.kept_back().unwrap().iter().collect::<Vec<_>>(), [&prefix(friend)]);
     assert_eq!(story.engine.counters().kept_back, 1);
+    assert!(story.engine.would_keep_back(&prefix("198.51.100.0/24"), &mut story.services));
+    // A connection to some service makes nobody immune.
+    story.services.peers.insert("198.51.100.66".parse().unwrap());
+    for port in 1..=5 {
+        story.contact("198.51.100.66", Kind::Connect, port);
+    }
+    assert_eq!(story.kernel, [prefix("198.51.100.66")]);
     let told = story.pass(seconds(60));
     assert!(told.contains(&"brake false [198.51.100.7/32]".to_owned()), "it lets go by itself: {told:?}");
     assert_eq!(story.scan(friend, 1..=5).last().unwrap(), "hold 198.51.100.7/32 60s in force");

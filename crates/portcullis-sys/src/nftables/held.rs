@@ -164,3 +164,40 @@ pub(super) fn write_rule(out: &mut Writer, table: &str, rule: Rule) {
         layout::write_verdict(out, if passes { libc::NF_ACCEPT } else { libc::NF_DROP });
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use testbed::Namespace;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_knows_no_sockets_gets_the_table_without_and_datagrams_pass() {
+        let Some(namespace) = Namespace::new() else { return };
+        let mut nftables = namespace.enter(|| Nftables::open("portcullis").expect("netlink"));
+        let missing = |object| NetlinkError::Refused {
+            request: Request::new("make rule", object),
+            source: std::io::Error::from_raw_os_error(libc::ENOENT),
+        };
+        assert!(!nftables.lacks_sockets(&missing("held-tcp")), "that would be something else");
+        assert!(nftables.lacks_sockets(&missing("held-udp")));
+        assert!(!nftables.lacks_sockets(&missing("held-udp")), "without them it can't be that again");
+        nftables.ensure().expect("the table");
+        assert!(nftables.is_intact().expect("an answer"));
+        assert_eq!(nftables.counters().expect("counters").len(), layout::RULES.len() + OF_TCP);
+        let held = Element { prefix: "127.0.0.1".parse().expect("a prefix"), remaining: None };
+        nftables.hold(&[held]).expect("the hold");
+        namespace.enter(|| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a time");
+            socket.connect("127.0.0.1:9").expect("no packet yet");
+            socket.send(b"?").expect("a datagram");
+            let answer = socket.recv(&mut [0; 1]).expect_err("nobody is there");
+            assert_eq!(answer.kind(), ErrorKind::ConnectionRefused, "it arrived, and was answered");
+        });
+    }
+}

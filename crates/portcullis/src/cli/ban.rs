@@ -23,6 +23,9 @@ pub struct BanArguments {
     /// A reason, kept with the ban
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     why: String,
+    /// Also whoever is connected with this host while the brake is on
+    #[arg(long)]
+    despite_brake: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -47,6 +50,7 @@ pub fn ban(arguments: &BanArguments) -> Result<Exit, Failure> {
         prefixes: texts(piece),
         term: arguments.term.map(Text),
         why: arguments.why.clone(),
+        despite_brake: arguments.despite_brake,
     })
 }
 

@@ -50,6 +50,8 @@ pub enum Command {
         term: Option<Term>,
         /// The operator's reason, at most [`protocol::WHY_LIMIT`] bytes, not yet escaped; may be empty.
         why: String,
+        /// Also whoever is connected with this host while the brake is on.
+        despite_brake: bool,
     },
     /// End these bans.
     Unban(Vec<Target>),

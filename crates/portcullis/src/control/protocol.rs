@@ -51,6 +51,9 @@ pub enum Request {
         /// Why.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
+        /// Also whoever is connected with this host while the brake is on.
+        #[serde(default, skip_serializing_if = "is_false")]
+        despite_brake: bool,
     },
     /// End bans: those that are named, or with `all` every one.
     Unban {
@@ -248,8 +251,9 @@ impl Request {
             Request::Ban { why, .. } if why.len() > WHY_LIMIT => {
                 return Err(format!("the reason is longer than {WHY_LIMIT} bytes; say it shorter"));
             }
-            Request::Ban { prefixes, term, why } => {
-                Command::Ban { prefixes: plain(prefixes), term: term.map(|term| term.0), why }
+            Request::Ban { prefixes, term, why, despite_brake } => {
+                let term = term.map(|term| term.0);
+                Command::Ban { prefixes: plain(prefixes), term, why, despite_brake }
             }
             Request::Unban { all: true, .. } => Command::UnbanAll,
             Request::Unban { targets, all: false } => Command::Unban(plain(targets)),
@@ -291,6 +295,7 @@ mod tests {
                 prefixes: prefixes(),
                 term: Some(Text(Term::For(Duration::from_secs(600)))),
                 why: "a \"quoted\"\nreason".into(),
+                despite_brake: true,
             },
             Request::Unban { targets: vec![Text("b-7f3a".parse().unwrap())], all: false },
             Request::Unban { targets: vec![], all: true },
@@ -326,6 +331,7 @@ mod tests {
             prefixes: vec![Text(longest); PIECE],
             term: Some(Text(Term::Ever)),
             why: "\u{1}".repeat(WHY_LIMIT),
+            despite_brake: true,
         };
         assert!(request.to_line().len() < LINE_LIMIT);
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use portcullis_core::door::OpeningState;
-use portcullis_core::event::{BanState, Mode, Until};
+use portcullis_core::event::{BanState, Mode, Protection, Until};
 use portcullis_core::time::Wall;
 
 use super::protocol::{PAGE, Reply};
@@ -70,7 +70,11 @@ fn outcome(outcome: &Outcome) -> Reply {
         Outcome::Protected { asked, protected, why } => not_done(
             Exit::RefusedForSafety,
             if asked == protected {
-                format!("{asked} is not banned: it is {}", why.words())
+                let how_to_go_on = match why {
+                    Protection::Peer => "; to ban it all the same: --despite-brake",
+                    _ => "",
+                };
+                format!("{asked} is not banned: it is {}{how_to_go_on}", why.words())
             } else {
                 format!("{asked} is not banned: {protected} in it is {}", why.words())
             },

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use portcullis_core::door::Opening;
 use portcullis_core::engine::doors::OpenRefusal;
 use portcullis_core::engine::operator::{BanRefusal, Selector};
-use portcullis_core::engine::{Engine, TrialRefusal};
-use portcullis_core::event::{Ban, Mode, Until};
+use portcullis_core::engine::{Engine, Host, TrialRefusal};
+use portcullis_core::event::{Ban, Mode, Protection, Until};
 use portcullis_core::net::Prefix;
 use portcullis_core::time::Now;
 
@@ -22,16 +22,20 @@ pub fn answer(
     now: Now,
     command: Command,
     can_block: bool,
+    host: &mut dyn Host,
     mut perform: impl FnMut(&mut Engine),
 ) -> Answer {
     match command {
         Command::Bans { after, at_most } => Answer::Bans(engine.bans(now, after, at_most)),
-        Command::Ban { prefixes, term, why } => {
+        Command::Ban { prefixes, term, why, despite_brake } => {
             if !can_block {
                 return no_right();
             }
             let length = term.map_or(engine.usual_ban(), Term::duration);
             let ban = |prefix: Prefix| {
+                if !despite_brake && engine.would_keep_back(&prefix, host) {
+                    return Outcome::Protected { asked: prefix, protected: prefix, why: Protection::Peer };
+                }
                 let outcome = engine.ban(now, prefix, length, why.clone());
                 perform(engine);
                 match outcome {

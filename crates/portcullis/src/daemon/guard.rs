@@ -416,7 +416,9 @@ impl Guard {
         match order {
             Order::Command(command, answer) => {
                 let can_block = self.hands.kernel.is_some();
-                let said = desk::answer(&mut self.engine, now, command, can_block, |engine| {
+                self.host.set_time(now.mono);
+                let host = &mut self.host;
+                let said = desk::answer(&mut self.engine, now, command, can_block, host, |engine| {
                     perform(engine, &mut self.hands, &mut self.out, &mut self.complaints, now);
                 });
                 // A client that has gone away in between has no use for it.

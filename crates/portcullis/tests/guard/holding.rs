@@ -219,6 +219,10 @@ fn ten_thousand_forged_scanners_at_once_put_the_brake_on_and_hit_no_peer() {
     });
     assert_eq!(status["brake"][0], "10.77.0.9/32", "{status}");
     goes_on(&mut his);
+    // By hand one can go on, and has to say so.
+    let said = guard.verb(&["ban", FRIEND, "--for", "1h"]);
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.err.contains("the brake is on") && said.err.contains("--despite-brake"), "{said:?}");
     // Protection goes on for everybody else: all are held, and who comes next as well.
     wait_until(SOON, "all to be held", || (held(&lab.victim).len() == 10_000).then_some(()));
     forge.tcp(SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 7), 40_000), to, SYN);
@@ -226,6 +230,8 @@ fn ten_thousand_forged_scanners_at_once_put_the_brake_on_and_hit_no_peer() {
     wait_until(SOON, "the next one to be held", || held(&lab.victim).contains_key(&stranger).then_some(()));
     assert!(banned(&lab.victim).is_empty());
     assert!(!held(&lab.victim).contains_key(&FRIEND.parse().unwrap()));
+    assert_eq!(guard.verb(&["ban", FRIEND, "--for", "1h", "--despite-brake"]).code, 0);
+    wait_for_bans(&lab.victim, &[FRIEND]);
 }
 
 #[test]
