@@ -64,6 +64,7 @@ pub fn engine_frames(input: &[u8]) {
             .into(),
         trusted: vec![3],
         ephemeral: EPHEMERAL,
+        protect: Vec::new(),
     };
     engine.surround(now, surroundings);
     let mut rest = input;

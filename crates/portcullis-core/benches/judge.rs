@@ -112,6 +112,7 @@ fn engine(mode: Mode) -> Engine {
         friends: Vec::new(),
         trusted: Vec::new(),
         ephemeral: EPHEMERAL,
+        protect: Vec::new(),
     };
     engine.surround(now, surroundings);
     engine

@@ -262,6 +262,8 @@ pub enum Protection {
     AllowedByHand,
     /// A door is open to him, and his knock can't be sniffed and replayed.
     Guest,
+    /// In a network that this host looks after (`[watch] protect`).
+    LookedAfter,
     /// Unspecified, loopback, multicast or broadcast: nobody's own address.
     Special,
     /// It has a connection with this host, and the brake is on ([`crate::engine::brake`]).
@@ -283,6 +285,7 @@ impl Protection {
             Protection::Guest => "a guest to whom a door is open",
             Protection::Allowed => "on the configured allow list",
             Protection::AllowedByHand => "allowed by hand",
+            Protection::LookedAfter => "in a network that [watch] protect names",
             Protection::Special => "a special address (unspecified, loopback, multicast or broadcast)",
             Protection::Peer => "connected with this host, and the brake is on",
         }

@@ -67,6 +67,8 @@ pub struct Surroundings {
     pub trusted: Vec<u32>,
     /// Ports that the own stack chooses for outgoing connections, inclusive.
     pub ephemeral: (u16, u16),
+    /// Networks of others whose traffic is judged too (`[watch] protect`), and whose hosts are never blocked.
+    pub protect: Vec<Prefix>,
 }
 
 /// A directly connected network.
@@ -181,6 +183,13 @@ impl Policy {
         }
     }
 
+    /// Whether `destination` is somebody else's, whom we look after: no kernel can be asked what is there.
+    #[must_use]
+    pub fn is_looked_after(&self, destination: IpAddr) -> bool {
+        self.surroundings.protect.iter().any(|network| network.contains(destination))
+            && !self.is_local(destination)
+    }
+
     /// Whether a packet to `destination` may go to many (multicast, broadcast): then it is nobody's probe.
     #[must_use]
     pub fn is_for_many(&self, destination: IpAddr) -> bool {
@@ -275,6 +284,7 @@ impl Policy {
                 let found = friendly.find(|friend| friend.prefix.overlaps(prefix));
                 found.map(|friend| Protected { prefix: friend.prefix, why: friend.why })
             })
+            .or_else(|| listed(&self.surroundings.protect, Protection::LookedAfter))
             .or_else(|| listed(&self.allow, Protection::Allowed))
             .or_else(|| listed(&self.by_hand, Protection::AllowedByHand))
             .or_else(|| {
@@ -354,6 +364,7 @@ mod tests {
             .into(),
             trusted: Vec::new(),
             ephemeral: EPHEMERAL,
+            protect: Vec::new(),
         });
         policy.allow(vec!["203.0.113.0/24".parse().unwrap()]);
         policy

@@ -131,7 +131,7 @@ impl Replay {
     fn new(config: &Config, local: Option<&replay::Local>) -> Replay {
         let mut engine = Engine::new(plan::settings(config, config.respond.mode), View::Capture, KEY);
         let now = Now::default();
-        engine.surround(now, surroundings(local));
+        engine.surround(now, surroundings(config, local));
         Replay {
             engine,
             now,
@@ -241,7 +241,7 @@ impl Replay {
 
 /// What is known of the host that was captured: its addresses, if the operator says them. Its networks are taken to be
 /// those of its addresses, as they nearly always are.
-fn surroundings(local: Option<&replay::Local>) -> Surroundings {
+fn surroundings(config: &Config, local: Option<&replay::Local>) -> Surroundings {
     let (local, connected) = match local {
         None | Some(replay::Local::Any) => (Local::Any, Vec::new()),
         Some(replay::Local::Addresses(addresses)) => {
@@ -253,7 +253,8 @@ fn surroundings(local: Option<&replay::Local>) -> Surroundings {
             (Local::Addresses(addresses.clone()), connected.collect())
         }
     };
-    Surroundings { local, connected, ephemeral: EPHEMERAL, ..Surroundings::default() }
+    let protect = config.watch.protect.clone();
+    Surroundings { local, connected, ephemeral: EPHEMERAL, protect, ..Surroundings::default() }
 }
 
 /// Why a file was not judged to its end.

@@ -42,7 +42,7 @@ impl Engine {
             self.count(probe, host);
             return None;
         }
-        match self.view {
+        match self.view_of(&contact.target) {
             View::Capture if self.answers.explains(&contact) => {
                 self.counters.to_services += 1;
                 if self.answers.has_service(&contact.target) {
@@ -64,6 +64,19 @@ impl Engine {
         None
     }
 
+    /// How it is found out whether a service is there: of others by their answers, also while live.
+    fn view_of(&self, target: &Endpoint) -> View {
+        match self.view {
+            View::Live if self.policy.is_looked_after(target.address) => View::Capture,
+            view => view,
+        }
+    }
+
+    /// Whether answers are learnt from packets.
+    pub(super) fn learns(&self) -> bool {
+        self.view == View::Capture || !self.policy.surroundings().protect.is_empty()
+    }
+
     /// Whether nothing is to be learnt from a contact, whoever answers it; why is counted.
     fn is_counted_without_judging(&mut self, contact: &Contact) -> bool {
         let target = contact.target;
@@ -77,7 +90,7 @@ impl Engine {
             &mut self.counters.for_many
         } else if self.policy.is_misplaced(contact.source, contact.interface) {
             &mut self.counters.misplaced
-        } else if !self.policy.is_local(target.address) {
+        } else if !self.policy.is_local(target.address) && !self.policy.is_looked_after(target.address) {
             &mut self.counters.elsewhere
         } else if !is_watched {
             &mut self.counters.unwatched
@@ -218,7 +231,7 @@ impl Engine {
             .map(|probe| (probe.contact.target, probe.contact))
             .collect();
         for (endpoint, contact) in asked {
-            let has_service = match self.view {
+            let has_service = match self.view_of(&endpoint) {
                 View::Capture => self.answers.has_service(&endpoint),
                 View::Live => host.presence(&contact, Freshness::Fresh) != Presence::Nothing,
             };

@@ -177,7 +177,7 @@ impl Engine {
         Engine {
             view,
             decoder: Decoder::new(FragmentLimits::default(), secret.0),
-            answers: Answers::default(),
+            answers: Answers::new(secret),
             sweeps: Sweeps::new(secret),
             patterns: Patterns::new(secret),
             judge: settings.judge.judge(timing, secret),
@@ -230,6 +230,7 @@ impl Engine {
             self.counters.trusted += 1;
             return;
         }
+        let learns = self.learns();
         let Ok(packet) = self.decoder.decode(now.mono, frame) else { return };
         let mut heard = Heard::default();
         if self.view == View::Live && !self.doors.are_none() {
@@ -240,11 +241,11 @@ impl Engine {
             self.settle_doors(now, host);
             return;
         }
-        if self.view == View::Capture {
+        if learns {
             self.answers.learn(now, &packet);
         }
         let contact = classify::contact(&packet, interface);
-        if self.view == View::Capture {
+        if learns {
             // What waited may be settled by this very packet, and must count before what follows it.
             self.settle(now, host);
         }
@@ -266,7 +267,7 @@ impl Engine {
 
     /// Whatever is due: bans that end, scans that have gone quiet, contacts that have waited long enough.
     pub fn tick(&mut self, now: Now, host: &mut dyn Host) {
-        if self.view == View::Capture {
+        if self.learns() {
             self.settle(now, host);
         }
         // The kernel ends them by itself, but its clock stands still while the machine sleeps, and ours does not.

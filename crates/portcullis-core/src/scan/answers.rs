@@ -1,4 +1,5 @@
-//! In a capture nobody can be asked whether a service is there; the packets themselves tell.
+//! In a capture nobody can be asked whether a service is there, nor of other hosts that we look after; the packets
+//! themselves tell.
 //!
 //! A contact waits here for what its target answers: a SYN-ACK (or any segment but a reset), an INIT ACK or a
 //! datagram says service; a RST, an ABORT or an ICMP error says none; [`PATIENCE`] of silence says none as well. All
@@ -8,14 +9,12 @@
 //! This holds only for targets that are never heard; where they are, their own answers tell.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use siphasher::sip::SipHasher13;
-
 use crate::net::{Endpoint, Protocol};
 use crate::scan::Contact;
+use crate::scan::sources::Secret;
 use crate::time::{Mono, Now};
 use crate::wire::{Packet, TcpFlags, Transport};
 
@@ -74,26 +73,13 @@ impl Flow {
 
 /// A map that forgets its oldest entries beyond [`CAPACITY`].
 struct Recent<K, V> {
-    map: HashMap<K, V, BuildHasherDefault<Keyless>>,
+    map: HashMap<K, V, Secret>,
     order: VecDeque<K>,
 }
 
-/// Captures are judged off-line: who crafts one can only slow down his own reading of it, so the hash has no key.
-#[derive(Default)]
-struct Keyless(SipHasher13);
-
-impl Hasher for Keyless {
-    fn finish(&self) -> u64 {
-        self.0.finish()
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
-    }
-}
-
 impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
-    fn new() -> Self {
-        Recent { map: HashMap::default(), order: VecDeque::new() }
+    fn new(secret: Secret) -> Self {
+        Recent { map: HashMap::with_hasher(secret), order: VecDeque::new() }
     }
 
     fn insert(&mut self, key: K, value: V) {
@@ -114,14 +100,14 @@ impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
 }
 
 /// Contacts without an answer, and since when.
-type Waiting = HashMap<Flow, (Contact, Now), BuildHasherDefault<Keyless>>;
+type Waiting = HashMap<Flow, (Contact, Now), Secret>;
 
 /// Whether the contact of this flow that began to wait at `since` waits still.
 fn is_waiting(waiting: &Waiting, since: Mono, flow: &Flow) -> bool {
     waiting.get(flow).is_some_and(|(_, at)| at.mono == since)
 }
 
-/// Everything that a capture has told so far.
+/// Everything that packets have told so far.
 pub struct Answers {
     waiting: Waiting,
     /// In the order in which they came; an entry whose contact is settled already is passed over.
@@ -136,22 +122,22 @@ pub struct Answers {
     has_two_ways: bool,
 }
 
-impl Default for Answers {
-    fn default() -> Self {
+impl Answers {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(secret: Secret) -> Answers {
         Answers {
-            waiting: HashMap::default(),
+            waiting: HashMap::with_hasher(secret),
             queue: VecDeque::new(),
             settled: Vec::new(),
-            services: Recent::new(),
-            conversations: Recent::new(),
-            answered: Recent::new(),
-            targets: Recent::new(),
+            services: Recent::new(secret),
+            conversations: Recent::new(secret),
+            answered: Recent::new(secret),
+            targets: Recent::new(secret),
             has_two_ways: false,
         }
     }
-}
 
-impl Answers {
     /// Learns from any packet of the capture, before it is judged: it may be somebody's answer.
     pub fn learn(&mut self, now: Now, packet: &Packet<'_>) {
         if let Some(is_heard) = self.targets.map.get_mut(&packet.source) {
@@ -373,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_capture_whose_clock_stands_still_fills_no_memory() {
-        let mut answers = Answers::default();
+        let mut answers = Answers::new(Secret([9; 16]));
         answers.wait(Now::default(), contact(0));
         for number in 1..4 * CAPACITY as u32 {
             let contact = contact(number);
@@ -387,7 +373,7 @@ mod tests {
 
     #[test]
     fn more_contacts_than_may_wait_are_decided_early_and_none_is_lost() {
-        let mut answers = Answers::default();
+        let mut answers = Answers::new(Secret([9; 16]));
         for number in 0..CAPACITY as u32 + 100 {
             answers.wait(Now::default(), contact(number));
         }

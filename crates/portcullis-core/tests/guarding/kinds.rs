@@ -430,3 +430,59 @@ fn ports_dealt_out_to_many_are_one_incident_and_a_friend_of_a_dead_port_is_not_i
     assert_eq!(shapes.len(), 12, "{shapes:?}");
     assert!(shapes.iter().all(|(what, _)| what == "1 distributed shared with 12 sources"), "{shapes:?}");
 }
+
+/// A router that looks after a network: it sees both directions, and its own kernel knows nothing of what is there.
+#[test]
+fn a_router_judges_what_goes_to_the_network_that_it_looks_after() {
+    let mut story = crate::story::Story::new(Mode::Observe);
+    let protect = vec!["203.0.114.0/24".parse().unwrap()];
+    story.engine.surround(story.now, Surroundings { protect, ..surroundings() });
+    let mut told = Vec::new();
+    let mut pass = |story: &mut crate::story::Story, from: &str, to: &str, segment: Segment| {
+        told.extend(story.pass(Duration::from_millis(1)));
+        let bytes = ip(from, to, segment.into());
+        let frame = Frame {
+            link: Link::RawIp,
+            bytes: &bytes,
+            wire_length: bytes.len(),
+            checksums: Checksums::Verify,
+        };
+        story.engine.frame(story.now, frame, 1, &mut story.services);
+        told.extend(story.told());
+    };
+    let (host, friend) = ("203.0.114.7", "198.51.100.99");
+    for port in 20..30 {
+        // A friend is served at each port; the scanner comes to others that refuse him.
+        pass(&mut story, friend, host, build::tcp(40_000, port, SYN));
+        pass(&mut story, host, friend, build::tcp(port, 40_000, SYN | ACK));
+        pass(&mut story, friend, host, build::tcp(40_000, port, ACK | TcpFlags::FIN));
+        pass(&mut story, STRANGER, host, build::tcp(40_000, port, SYN));
+        pass(&mut story, host, STRANGER, build::tcp(port, 40_000, SYN | ACK));
+        // To others this router pays no heed.
+        pass(&mut story, STRANGER, "203.0.115.7", build::tcp(40_000, port + 100, SYN));
+    }
+    for port in 100..105 {
+        pass(&mut story, STRANGER, host, build::tcp(40_000, port, SYN));
+        pass(&mut story, host, STRANGER, build::tcp(port, 40_000, RST | ACK));
+    }
+    assert_eq!(told, ["scan 198.51.100.7 syn [100, 101, 102, 103, 104] Observe"]);
+    // A host behind it that scans another is told, and never blocked.
+    let mut told = Vec::new();
+    for port in 100..105 {
+        for (from, to, segment) in [
+            (host, "203.0.114.8", build::tcp(40_000, port, SYN)),
+            ("203.0.114.8", host, build::tcp(port, 40_000, RST | ACK)),
+        ] {
+            let bytes = ip(from, to, segment.into());
+            let frame = Frame {
+                link: Link::RawIp,
+                bytes: &bytes,
+                wire_length: bytes.len(),
+                checksums: Checksums::Verify,
+            };
+            story.engine.frame(story.now, frame, 1, &mut story.services);
+        }
+        told.extend(story.told());
+    }
+    assert_eq!(told, ["scan 203.0.114.7 syn [100, 101, 102, 103, 104] Protected(LookedAfter)"]);
+}

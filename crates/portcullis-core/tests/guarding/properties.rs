@@ -53,6 +53,7 @@ fn surroundings() -> impl Strategy<Value = Surroundings> {
             },
             trusted: Vec::new(),
             ephemeral: EPHEMERAL,
+            protect: Vec::new(),
         },
     )
 }

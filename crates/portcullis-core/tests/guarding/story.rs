@@ -120,6 +120,7 @@ pub fn surroundings() -> Surroundings {
         .into(),
         trusted: vec![9],
         ephemeral: EPHEMERAL,
+        protect: Vec::new(),
     }
 }
 

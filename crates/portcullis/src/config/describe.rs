@@ -37,6 +37,9 @@ pub struct Description {
 pub struct Watches {
     /// The interfaces by name; empty is every one that is up, less the loopback.
     pub interfaces: Vec<String>,
+    /// Networks of others whose traffic is judged too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub protect: Vec<String>,
     /// TCP and SCTP ports, as the configuration writes them.
     pub tcp: String,
     /// How many those are.
@@ -143,6 +146,7 @@ pub fn describe(config: &Config) -> Description {
     Description {
         watches: Watches {
             interfaces: watch.interfaces.clone(),
+            protect: watch.protect.iter().map(ToString::to_string).collect(),
             tcp: watch.tcp.to_string(),
             tcp_ports: watch.tcp.count(),
             udp: watch.udp.to_string(),
@@ -274,6 +278,9 @@ impl fmt::Display for Description {
             false => watches.interfaces.join(", "),
         };
         writeln!(f, "Watches     {}", printable(&on))?;
+        if !watches.protect.is_empty() {
+            writeln!(f, "            what goes from and to {} too", watches.protect.join(", "))?;
+        }
         writeln!(f, "            TCP and SCTP ports {} ({} of them)", watches.tcp, watches.tcp_ports)?;
         writeln!(f, "            UDP ports {} ({} of them)", watches.udp, watches.udp_ports)?;
         let how = match watches.engine {

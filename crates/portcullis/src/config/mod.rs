@@ -63,6 +63,8 @@ pub struct Config {
 pub struct Watch {
     /// Names of interfaces; empty is every interface that is up, less the loopback.
     pub interfaces: Vec<String>,
+    /// Networks of others whose traffic is judged too, as this host forwards or overhears it; at most 16.
+    pub protect: Vec<Prefix>,
     /// TCP (and SCTP) ports where a probe counts.
     pub tcp: PortSet,
     /// UDP ports where a probe counts.
@@ -235,6 +237,7 @@ impl Default for Config {
         Config {
             watch: Watch {
                 interfaces: Vec::new(),
+                protect: Vec::new(),
                 tcp: every_port(),
                 udp: every_port(),
                 engine: EngineChoice::Auto,

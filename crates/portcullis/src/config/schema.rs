@@ -196,6 +196,17 @@ pub const SECTIONS: &[Section] = &[
                 form: Form::Names(NameKind::Interface, |c| &mut c.watch.interfaces),
             },
             Key {
+                name: "protect",
+                about: &[
+                    "Networks of others whose traffic is judged too, at most 16: on a router what goes through it, on a",
+                    "mirror port what is heard there (the interface must be promiscuous). What offers a service is learnt",
+                    "from the answers; both directions have to come by here. Hosts in them are never blocked. Much UDP",
+                    "costs: each datagram from or to the ports of udp is looked at. ACK scans of them are not seen.",
+                ],
+                default: "[]",
+                form: Form::Prefixes(|c| &mut c.watch.protect),
+            },
+            Key {
                 name: "tcp",
                 about: &[
                     "TCP and SCTP ports where a probe counts. A port that has a service is no trap: connections to",

@@ -17,6 +17,7 @@ use super::schema::{self, Key, SECTIONS, Section};
 use super::suggest::nearest;
 use super::value;
 use super::{By, Config};
+use portcullis_sys::filter::MOST_NETWORKS;
 
 /// No configuration is that long; whatever is, is another file.
 const LARGEST: u64 = 1024 * 1024;
@@ -171,6 +172,8 @@ struct Reading {
     /// The doors in the order in which they were written first.
     doors: Vec<Building>,
     overrides: Vec<Override>,
+    /// Where `protect` of `[watch]` was written last; a fault that still lacks its message.
+    networks_at: Option<Fault>,
     /// Where `ban` was written last; a fault that still lacks its message.
     ban_at: Option<Fault>,
     /// Where `ban_max` was written last, likewise.
@@ -265,6 +268,12 @@ impl Reading {
                 ..at
             }));
         }
+        let networks = self.config.watch.protect.len();
+        too_long.extend(self.networks_at.take().filter(|_| networks > MOST_NETWORKS).map(|at| Fault {
+            message: format!("[watch] protect names {networks} networks, more than the filter has room for"),
+            mend: format!("name at most {MOST_NETWORKS}, wider ones"),
+            ..at
+        }));
         if self.faults.is_empty() {
             self.faults = too_long;
         }
@@ -324,6 +333,7 @@ impl Reading {
             let span = read_value(source, section.name, key, name.span(), value, &mut self.config, found);
             self.note(source, section.name, key.name, &span);
             match (section.name, key.name) {
+                ("watch", "protect") => self.networks_at = Some(source.fault(span, "", "")),
                 ("respond", "ban") => self.ban_at = Some(source.fault(span, "", "")),
                 ("judge", key) => {
                     self.judge_at.insert(key, source.fault(span, "", ""));

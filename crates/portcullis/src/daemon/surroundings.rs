@@ -72,6 +72,7 @@ pub fn look(plan: &Plan, names: &Names) -> Result<Look, NetlinkError> {
         friends: friends::of_host(&config.protect, &network, names),
         trusted,
         ephemeral: ephemeral_ports(),
+        protect: config.watch.protect.clone(),
     };
     let (tcp, udp) = plan.on_the_wire();
     // The ancestors knew nothing of the kinds that these are for.
@@ -85,8 +86,8 @@ pub fn look(plan: &Plan, names: &Names) -> Result<Look, NetlinkError> {
         heard_udp: doors.all_udp.clone(),
         acks: if is_native { sight::acks(&tcp, surroundings.ephemeral) } else { PortSet::default() },
         all_protocols_but: is_native.then(Vec::new),
-        pings: is_native && sight::are_pings_seen(&surroundings.local),
-        networks: Vec::new(),
+        pings: is_native && (sight::are_pings_seen(&surroundings.local) || !config.watch.protect.is_empty()),
+        networks: config.watch.protect.clone(),
     };
     Ok(Look { surroundings, filter, watched, absent })
 }

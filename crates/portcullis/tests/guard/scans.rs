@@ -252,3 +252,35 @@ fn hping3_and_masscan_are_seen() {
         assert_eq!(scan_of(&mut guard, source, &ports)["kinds"], json!([kind]));
     }
 }
+
+#[test]
+fn a_router_sees_scans_of_the_network_that_it_looks_after_and_spares_its_clients() {
+    let Some(lab) = Lab::routed() else { return };
+    if !testbed::has(&["nmap"]) {
+        return;
+    }
+    lab.victim.sysctl("net.ipv4.icmp_ratelimit", "0");
+    lab.add_attacker("10.78.0.101/24");
+    lab.add_attacker("10.78.0.102/24");
+    lab.add_attacker("10.78.0.103/24");
+    let listeners: Vec<_> = (21..=40)
+        .map(|port| lab.victim.enter(|| std::net::TcpListener::bind((lab.victim4(), port))).unwrap())
+        .collect();
+    let configuration = format!("[watch]\nprotect = [\"10.77.0.0/25\"]\n{WINDOW}");
+    let mut guard = Guard::configured(lab.router.as_ref().unwrap(), &configuration, &["--observe"]);
+    let scan = |source: &str, options: &str| {
+        let words = format!("nmap -n -Pn -T4 -e eth0 -S {source} {options} 10.77.0.2");
+        assert!(lab.attacker.start(&words.split(' ').collect::<Vec<_>>()).wait(NMAP).success());
+    };
+    // Whoever is served everywhere is no scanner, and nobody asks the router's own kernel for the ports of others.
+    scan("10.78.0.101", "-sT -p 21-40");
+    scan("10.78.0.102", "-sS -p 41-60");
+    scan("10.78.0.103", "-sU -p 41-60");
+    drop(listeners);
+    for (source, kind) in [("10.78.0.102", "syn"), ("10.78.0.103", "udp")] {
+        let told = scan_of(&mut guard, source, &(41..=60).collect::<Vec<u16>>());
+        assert_eq!(told["kinds"], json!([kind]), "{told}");
+    }
+    let sources: BTreeSet<String> = guard.told("scan").iter().map(source_of).collect();
+    assert_eq!(sources, BTreeSet::from(["10.78.0.102".to_owned(), "10.78.0.103".to_owned()]));
+}

@@ -126,6 +126,17 @@ fn the_packaged_sample_is_the_generated_one() {
 }
 
 #[test]
+fn more_networks_to_protect_than_the_filter_takes_are_a_fault() {
+    let text = |count: usize| {
+        let networks: Vec<String> = (0..count).map(|number| format!("\"192.0.{number}.0/24\"")).collect();
+        format!("[watch]\nprotect = [{}]\n", networks.join(", "))
+    };
+    assert_eq!(read(&text(16)).unwrap().watch.protect.len(), 16);
+    let said = read(&text(17)).unwrap_err().to_string();
+    assert!(said.contains("[watch] protect names 17 networks") && said.contains("name at most 16"), "{said}");
+}
+
+#[test]
 fn ten_faults_are_told_in_one_go_in_the_order_of_the_file() {
     let text = r#"[watch]
 interface = ["eth0"]
@@ -210,7 +221,7 @@ fn each_fault_names_its_place_and_its_mend() {
         ("tcp = \"22\"", "1:1", "stands outside its section", "below [watch]"),
         ("[dore.ssh]\nkind = \"spa\"", "1:2", "no section or key \"dore\"", "[door.NAME]"),
         ("[watch]\nmode = \"observe\"", "2:1", "no key \"mode\"", "belongs below [respond]"),
-        ("[watch]\nwheather = 1", "2:1", "no key \"wheather\"", "has the keys interfaces, tcp"),
+        ("[watch]\nwheather = 1", "2:1", "no key \"wheather\"", "has the keys interfaces, protect, tcp"),
         ("[watch]\nkeep_on_stp = true", "2:1", "no key", "\"keep_on_stop\" below [respond]"),
         ("watch = 3", "1:1", "is a section", "write [watch]"),
         ("[[watch]]\ntcp = \"22\"", "1:3", "is a section", "write [watch]"),
