@@ -461,7 +461,7 @@ pub struct Scan {
     /// The outline.
     pub shape: Shape,
     /// With whom it scans, where that is seen.
-    pub together: Option<Together>,
+    pub together: Option<Box<Together>>,
     /// How many own addresses were probed.
     pub targets: usize,
     /// The distinct ports, sorted; cut at [`crate::scan::incidents::PORTS_KEPT`].

@@ -475,7 +475,7 @@ impl Engine {
             && let Some((shape, together)) = self.patterns.of(&scan.prefix)
         {
             scan.shape = shape;
-            scan.together = Some(together);
+            scan.together = Some(Box::new(together));
             // In a capture nothing but these lines bears the number.
             if self.view == View::Capture {
                 scan.id = together.incident;
