@@ -4,20 +4,21 @@
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use portcullis_core::engine::{Engine, Freshness, Host, Presence, Settings, View, answering};
-use portcullis_core::event::{Action, Mode};
-use portcullis_core::judge;
+use portcullis_core::event::{Action, Kind, Mode};
+use portcullis_core::judge::evidence::{self, Timing};
 use portcullis_core::judge::trigger::{self, Rule};
+use portcullis_core::judge::{self, Verdict};
 use portcullis_core::ledger::Terms;
-use portcullis_core::net::PortSet;
+use portcullis_core::net::{Endpoint, PortSet, Prefix, Protocol};
 use portcullis_core::policy::{EPHEMERAL, Local, Surroundings};
-use portcullis_core::scan::Contact;
 use portcullis_core::scan::sources::Secret;
+use portcullis_core::scan::{Contact, Fingerprint, Probe, Weight};
 use portcullis_core::time::{Mono, Now, Wall};
-use portcullis_core::wire::{Checksums, Frame, Link, build};
+use portcullis_core::wire::{Checksums, Frame, Link, TcpFlags, build};
 
 /// Each figure is the best of so many passes: what disturbs can only make it slower.
 const PASSES: usize = 5;
@@ -37,6 +38,25 @@ impl Host for Bare {
 }
 
 fn main() {
+    let far = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
+    let six = |number: u32| IpAddr::from(Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(number) << 64));
+    measure_judge("judged: unknown sources", &|n| probe(n, far(n), 40_000, Kind::Syn, 23, Weight::Firm));
+    measure_judge("judged: 1,000 sources at one port each, again and again", &|n| {
+        probe(n, far(n % 1000), n as u16, Kind::Syn, 23, Weight::Firm)
+    });
+    measure_judge("judged: 1,000 sources that go on after their verdict", &|n| {
+        probe(n, far(n % 1000), 40_000, Kind::Syn, (n / 1000 + 1) as u16, Weight::Firm)
+    });
+    measure_judge("judged, made up to be slow: full memory of each source, IPv6, many doubts", &|n| {
+        probe(n, six(n % 1000), n as u16, Kind::Udp, 33_690 + (n / 1000) as u16, Weight::Doubtful)
+    });
+    measure_judge("judged, made up to be slow: full memory, a new address of ours each time", &|n| {
+        let plain = probe(n, six(n % 1000), n as u16, Kind::Syn, 6881, Weight::Unanswered);
+        let address = Ipv6Addr::from(u128::from(n) << 80).into();
+        let target = Endpoint { address, ..plain.contact.target };
+        Probe { contact: Contact { target, ..plain.contact }, ..plain }
+    });
+    flood();
     let source = |number: u32| Ipv4Addr::from(0x0a00_0000 + number);
     let measure = |what: &str, mode, packet: &dyn Fn(u32) -> (Ipv4Addr, u16)| {
         let frames: Vec<Vec<u8>> = (0..PACKETS)
@@ -59,6 +79,69 @@ fn main() {
     measure("scanners of five ports each, up to the ban", Mode::Enforce, &|number| {
         (source(number / 5), (number % 5 + 1) as u16)
     });
+}
+
+/// The judge alone, without wire, engine and host. Each figure is of batches, so that reading the clock costs nothing; the
+/// median of all batches, and the slowest hundredth.
+fn measure_judge(what: &str, probe: &dyn Fn(u32) -> Probe) {
+    let mut judge = evidence().judge(Timing::Live, Secret([7; 16]));
+    let probes: Vec<Probe> = (0..PACKETS).map(probe).collect();
+    let mut batches: Vec<Duration> = probes
+        .chunks(BATCH)
+        .map(|batch| {
+            let start = Instant::now();
+            for probe in batch {
+                black_box(judge.weigh(Prefix::single(probe.contact.source), probe) == Verdict::Scanner);
+            }
+            start.elapsed() / BATCH as u32
+        })
+        .collect();
+    batches.sort_unstable();
+    println!("{} ns: {what}, median", batches[batches.len() / 2].as_nanos());
+    println!("{} ns: {what}, slowest of a hundred", batches[batches.len() * 99 / 100].as_nanos());
+}
+
+/// Probes of a batch.
+const BATCH: usize = 50;
+
+fn evidence() -> judge::Settings {
+    judge::Settings::Evidence(evidence::Settings::default())
+}
+
+fn probe(at: u32, source: IpAddr, source_port: u16, kind: Kind, port: u16, weight: Weight) -> Probe {
+    let protocol = if kind == Kind::Udp { Protocol::Udp } else { Protocol::Tcp };
+    let address = if source.is_ipv4() { VICTIM.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let contact = Contact {
+        source,
+        source_port,
+        target: Endpoint { protocol, address, port },
+        kind,
+        flags: TcpFlags::default(),
+        has_ip_options: false,
+        is_cut_up: false,
+        fingerprint: Fingerprint::default(),
+        interface: 2,
+    };
+    Probe { contact, at: Now::default().later(Duration::from_micros(at.into())), weight, mark: None }
+}
+
+/// A slow scanner who had shown three ports, then ten million forged sources with two each, then his fourth to seventh.
+fn flood() {
+    let mut judge = evidence().judge(Timing::Live, Secret([7; 16]));
+    let scanner: IpAddr = Ipv4Addr::new(198, 51, 100, 7).into();
+    let syn = |at, source, port| probe(at, source, 40_000, Kind::Syn, port, Weight::Firm);
+    let mut weigh = |probe: &Probe| judge.weigh(Prefix::single(probe.contact.source), probe);
+    assert!((21..24).all(|port| weigh(&syn(0, scanner, port)) == Verdict::Open));
+    let start = Instant::now();
+    for number in 0..20_000_000u32 {
+        let source = Ipv4Addr::from(0x0a00_0000 + number / 2);
+        let _ = black_box(weigh(&syn(number, source.into(), 3389 + (number % 2) as u16)));
+    }
+    println!("{} ns: a probe of one of 10,000,000 forged sources", start.elapsed().as_nanos() / 20_000_000);
+    let is_found = (6000..6004).any(|port| weigh(&syn(20_000_000, scanner, port)) == Verdict::Scanner);
+    assert!(is_found, "the slow scanner was pushed out");
+    let (kept, evicted) = judge.memory();
+    println!("{kept} sources kept, {evicted} forgotten; the slow scanner was found");
 }
 
 fn pass(mode: Mode, frames: &[Vec<u8>]) -> Duration {

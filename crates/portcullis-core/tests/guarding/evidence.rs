@@ -100,6 +100,13 @@ fn flags_that_no_stack_sends_take_three_ports_open_or_not() {
 }
 
 #[test]
+fn the_odd_flags_of_a_fingerprint_need_two_ports_only() {
+    let script = [(Kind::Null, 22), (Kind::Flags, 22), (Kind::Xmas, 25)];
+    let script = script.map(|(kind, port)| (0.1, kind, 50_000, port));
+    assert_eq!(blamed_after(&mut normal(), script), Some(3));
+}
+
+#[test]
 fn datagrams_and_maimons_are_weighed_likewise() {
     let datagrams = (1..).map(|port| (0.5, Kind::Udp, 50_000, 160 + port)).take(5);
     assert_eq!(blamed_after(&mut normal(), datagrams), Some(5));

@@ -359,3 +359,22 @@ impl Judge for Evidence {
         (self.suspects.len(), self.suspects.evicted())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::size_of;
+
+    /// What docs/decisions/0007 promises, where a pointer has 64 bits.
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_source_costs_so_many_bytes_and_no_more() {
+        let source = size_of::<(Prefix, Suspect)>();
+        let piece = size_of::<suspect::Piece>();
+        let service = size_of::<suspect::Visited>();
+        assert_eq!((source, piece, service), (96, 128, 40));
+        // Both lists double as they grow.
+        let most = source + PIECES.next_power_of_two() * piece + SERVICES.next_power_of_two() * service;
+        assert_eq!(most, 4512);
+    }
+}

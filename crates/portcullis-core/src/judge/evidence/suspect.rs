@@ -38,6 +38,8 @@ pub(super) struct Suspect {
     pub(super) pieces: Vec<Piece>,
     /// The one that he has left alone longest makes room.
     pub(super) services: Vec<Visited>,
+    /// How much would be lost with it: kept, so that a full bucket is compared without a look at each one's pieces.
+    worth: u32,
     last: Mono,
 }
 
@@ -169,7 +171,13 @@ impl Suspect {
             self.pieces.reserve_exact(1);
         }
         self.pieces.push(piece);
+        self.value();
         true
+    }
+
+    fn value(&mut self) {
+        let weight: u32 = self.pieces.iter().map(|piece| piece.patient.0.max(0).cast_unsigned()).sum();
+        self.worth = (self.pieces.len() as u32) << 24 | weight.min(0x00ff_ffff);
     }
 
     /// He has come for a service of ours.
@@ -212,6 +220,7 @@ impl Suspect {
                 piece.weigh(before, weights, clocks);
             }
         }
+        self.value();
     }
 }
 
@@ -222,8 +231,7 @@ impl Memory for Suspect {
         if apart(now, self.last) > super::FORGOTTEN {
             return 0;
         }
-        let weight: u32 = self.pieces.iter().map(|piece| piece.patient.0.max(0).cast_unsigned()).sum();
-        (self.pieces.len() as u32) << 24 | weight.min(0x00ff_ffff)
+        self.worth
     }
 
     fn last(&self) -> Mono {
@@ -293,14 +301,15 @@ fn sign<'a>(probe: &Probe, earlier: impl Iterator<Item = &'a Piece>) -> Sign {
         () if has_address && has_port => Sign::Filled,
         () if has_address && has_service => Sign::Companion,
         () if has_address => Sign::CLOSED[closed.min(Sign::CLOSED.len() - 1)],
-        () if !is_near => match has_port && is_named && service != Service::Web {
+        () if !is_near => match has_port && is_named && !matches!(service, Service::Web | Service::Names) {
             true => Sign::SweepFar,
             false => Sign::Wandering,
         },
         () if service == Service::Peers => Sign::Wandering,
         () if has_port && is_named => Sign::Sweep,
         () if has_port => Sign::SweepOfTrifle,
-        () => Sign::Beside,
+        () if is_named => Sign::Beside,
+        () => Sign::Wandering,
     }
 }
 

@@ -34,7 +34,8 @@ pub enum Sign {
     Filled,
     /// A new port at a new address beside one that he has tried.
     Beside,
-    /// A new port at a new address far from all that he has tried, or web and peer-to-peer ports there.
+    /// A new port at a new address far from all that he has tried, or one that nobody sweeps; also the web's, the names' and
+    /// peer-to-peer ports there.
     Wandering,
     /// Flags that no stack sends.
     OddFlags,
