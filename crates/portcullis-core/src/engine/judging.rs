@@ -141,7 +141,10 @@ impl Engine {
         if self.singly.is_none() {
             let unit = self.policy.unit(contact.source, contact.target.address);
             self.judge.meet(now, unit, contact, how);
-            self.judge_of_proved.meet(now, unit, contact, how);
+            // Where nothing ever proves its source, as on the wire, this one has nobody to remember.
+            if self.has_seen_proof {
+                self.judge_of_proved.meet(now, unit, contact, how);
+            }
         }
     }
 
@@ -182,6 +185,7 @@ impl Engine {
             self.record(probe.at, What::Scan(scan));
         }
         // Both see it: neither may miss what the other has convicted for.
+        self.has_seen_proof |= probe.contact.proves_its_source();
         let by_proved = match probe.contact.proves_its_source() {
             true => self.judge_of_proved.weigh(unit, &probe),
             false => Verdict::Open,

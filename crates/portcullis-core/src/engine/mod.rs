@@ -143,6 +143,8 @@ pub struct Engine {
     judge: Box<dyn Judge>,
     /// Sees only probes that prove who sent them: whom it convicts is banned, whom only the other convicts is held.
     judge_of_proved: Box<dyn Judge>,
+    /// Whether there was such a probe at all.
+    has_seen_proof: bool,
     brake: brake::Brake,
     widening: widening::Widening,
     singly: Option<singly::Singly>,
@@ -182,6 +184,7 @@ impl Engine {
             patterns: Patterns::new(secret),
             judge: settings.judge.judge(timing, secret),
             judge_of_proved: settings.judge.judge(timing, secret),
+            has_seen_proof: false,
             brake: brake::Brake::new(settings.answering.brake),
             widening: widening::Widening::new(secret),
             singly: settings.singly.map(|own| singly::Singly::new(own, secret)),
