@@ -14,7 +14,10 @@ pub mod guest;
 pub mod keys;
 pub mod record;
 pub mod replay;
+pub mod report;
 pub mod respond;
+#[cfg(test)]
+mod schema;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> std::process::ExitCode {

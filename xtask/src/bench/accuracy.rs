@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::table::{Line, Verdict};
+use super::table::{Line, promised};
 use super::{Bench, output};
 use crate::program;
 
@@ -31,23 +31,9 @@ pub fn show(seeds: Option<usize>) -> Result<(), String> {
     program::succeed(&mut example(seeds))
 }
 
-/// The promises alone, for the table of everything: lines of `met | FIGURE | PROMISE`.
+/// The promises alone, for the table of everything: as its example prints them.
 pub fn measure(bench: &Bench) -> Result<Vec<Line>, String> {
     let printed = output(&mut example(bench.runs))?;
-    let mut lines = Vec::new();
-    for line in printed.lines() {
-        let mut parts = line.splitn(3, " | ");
-        let (Some(verdict @ ("met" | "MISSED")), Some(figure), Some(promise)) =
-            (parts.next(), parts.next(), parts.next())
-        else {
-            continue;
-        };
-        let (what, target) = promise.rsplit_once(": ").unwrap_or((promise, ""));
-        let line = Line::told(format!("accuracy: {what}"), figure);
-        lines.push(Line { target: target.to_owned(), verdict: Verdict::of(verdict == "met"), ..line });
-    }
-    if lines.is_empty() {
-        return Err(format!("the example accuracy printed nothing to read:\n{printed}"));
-    }
-    Ok(lines)
+    let lines = promised(&printed)?.into_iter();
+    Ok(lines.map(|line| Line { what: format!("accuracy: {}", line.what), ..line }).collect())
 }

@@ -15,6 +15,7 @@ mod portsentry;
 mod restore;
 mod sender;
 mod shut_out;
+mod store;
 mod stream;
 mod table;
 mod throughput;
@@ -36,7 +37,7 @@ struct Row {
     measure: fn(&Bench) -> Result<Vec<Line>, String>,
 }
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 14] = [
     Row { name: "shut-out", measure: shut_out::measure },
     Row { name: "latency", measure: latency::measure },
     Row { name: "doors", measure: doors::measure },
@@ -46,6 +47,7 @@ const ROWS: [Row; 13] = [
     Row { name: "throughput", measure: throughput::measure },
     Row { name: "restore", measure: restore::measure },
     Row { name: "flush", measure: restore::measure_flush },
+    Row { name: "store", measure: store::measure },
     Row { name: "idle", measure: idle::measure },
     Row { name: "judge", measure: judge::measure },
     Row { name: "packets", measure: judge::measure_packets },
@@ -93,6 +95,9 @@ pub fn perform(arguments: &[String]) -> Outcome {
     }
     if names.is_empty() || names.contains(&"accuracy") {
         accuracy::build()?;
+    }
+    if names.is_empty() || names.contains(&"store") {
+        store::build()?;
     }
     tools::install_missing(&TOOLS)?;
     tools::unpack_ancestors()?;

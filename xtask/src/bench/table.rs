@@ -63,6 +63,28 @@ impl Line {
     }
 }
 
+/// The lines of `met | FIGURE | PROMISE: TARGET` that an example printed; also `MISSED` and `told`, and whatever else it
+/// printed is passed over.
+///
+/// # Errors
+/// There is none.
+pub fn promised(printed: &str) -> Result<Vec<Line>, String> {
+    let mut lines = Vec::new();
+    for line in printed.lines() {
+        let mut parts = line.splitn(3, " | ");
+        let (Some(verdict), Some(figure), Some(promise)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let (what, target) = promise.rsplit_once(": ").unwrap_or((promise, ""));
+        lines.push(match verdict {
+            "told" => Line::told(promise, figure),
+            "met" | "MISSED" => Line::told(what, figure).target(target, verdict == "met"),
+            _ => continue,
+        });
+    }
+    if lines.is_empty() { Err(format!("there is nothing to read in:\n{printed}")) } else { Ok(lines) }
+}
+
 /// The lines as a table of Markdown, which reads well on a terminal too.
 pub fn markdown(lines: &[Line]) -> String {
     let head = ["what", "target", "portcullis", "beside it", "ratio", ""].map(str::to_owned);

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::doors::milliseconds_ago;
+use super::moment::{Moment, milliseconds, now};
 use super::output::Output;
 use super::place::Place;
 use super::run::RunArguments;
 use crate::control::client::Failure;
-use crate::control::protocol::{Reply, Request};
+use crate::control::protocol::{EventsRequest, Reply, Request};
 use crate::daemon::plan::{Plan, Started};
 use crate::doctor::examination::{Found, Running, examine};
 use crate::doctor::{Finding, Grade, Step};
 use crate::escape::Escaped;
 use crate::exit::Exit;
+use crate::record::events::query::Filter;
 use crate::record::json;
+
+/// So many of the last events at doors are looked through.
+const EVENTS: u64 = 10_000;
 
 /// What happened before is no matter any more.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -85,12 +89,27 @@ fn ask(place: &Place) -> Result<(Option<Running>, Option<PathBuf>), Failure> {
         }
         Ok(())
     })?;
-    client.ask(&Request::DoorEvents { since: milliseconds_ago(DAY) }, |reply| {
-        if let Reply::Line { line } = reply {
-            running.events.extend(serde_json::from_str::<serde_json::Value>(&line));
+    let filter = Filter {
+        since: Some(milliseconds(Moment::Ago(DAY).wall(now()))),
+        events: ["knock", "open", "close", "fault"].map(str::to_owned).into(),
+        ..Filter::default()
+    };
+    let request = EventsRequest { filter, backwards: true, limit: Some(EVENTS), ..EventsRequest::default() };
+    let asked = client.ask(&Request::Events(Box::new(request)), |reply| {
+        if let Reply::Line { line } = reply
+            && let Ok(line) = serde_json::from_str::<serde_json::Value>(&line)
+            && line["door"].is_string()
+        {
+            running.events.push(line);
         }
         Ok(())
-    })?;
+    });
+    // Oldest first, as they were told.
+    running.events.reverse();
+    if let Err(failure) = asked {
+        // That events are not kept is among the daemon's faults as well; what else is wrong can be looked for.
+        eprintln!("portcullis: what happened at doors is not known: {}", failure.message);
+    }
     Ok((Some(running), configuration))
 }
 

@@ -1,22 +1,24 @@
-//! `doors`, `open`, `close` and `events`: the state of doors, by hand, and what happened there.
+//! `doors`, `open` and `close`: the state of doors, how the last knocks ended, and doors by hand.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
 
 use super::list::send;
+use super::moment::{Moment, milliseconds, now};
 use super::output::Output;
 use super::place::Place;
-use crate::config::Span;
+use super::telling::at_door;
 use crate::control::Term;
 use crate::control::client::Failure;
 use crate::control::doors::{DoorFields, OpeningFields};
-use crate::control::protocol::{Reply, Request, Text};
+use crate::control::protocol::{EventsRequest, Reply, Request, Text};
 use crate::doctor::{Finding, Grade};
 use crate::escape::Escaped;
 use crate::exit::Exit;
+use crate::record::events::query::Filter;
+use crate::record::events::{Node, parse};
 use crate::record::json;
 
 /// Arguments of `doors`.
@@ -54,21 +56,14 @@ pub struct CloseArguments {
     place: Place,
 }
 
-/// Arguments of `events`.
-#[derive(Debug, Args)]
-pub struct EventsArguments {
-    /// Only what happened in this time
-    #[arg(long, value_name = "TIME", default_value = "24h")]
-    since: Span,
-    /// One JSON object a line
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    place: Place,
-}
-
 /// Attempts of the last hour are shown beneath a door, this many.
 const ATTEMPTS: usize = 3;
+
+/// The last hour.
+const ATTEMPTS_OF: Duration = Duration::from_secs(3600);
+
+/// So many of the last knocks are looked through for them.
+const LOOKED_AT: u64 = 2000;
 
 /// Lists the doors, for whom they are open, and how the last knocks ended.
 pub fn doors(arguments: &DoorsArguments) -> Result<Exit, Failure> {
@@ -87,16 +82,25 @@ pub fn doors(arguments: &DoorsArguments) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let mut attempts = Vec::new();
-    client.ask(&Request::DoorEvents { since: milliseconds_ago(Duration::from_secs(3600)) }, |reply| {
+    let filter = Filter {
+        since: Some(milliseconds(Moment::Ago(ATTEMPTS_OF).wall(now()))),
+        events: vec!["knock".to_owned()],
+        ..Filter::default()
+    };
+    let request =
+        EventsRequest { filter, backwards: true, limit: Some(LOOKED_AT), ..EventsRequest::default() };
+    let asked = client.ask(&Request::Events(Box::new(request)), |reply| {
         if let Reply::Line { line } = reply
-            && let Ok(line) = serde_json::from_str::<Value>(&line)
-            && line["event"] == "knock"
-            && line["why"].is_string()
+            && let Some(line) = parse(&line)
+            && line.text("why").is_some()
         {
             attempts.push(line);
         }
         Ok(())
-    })?;
+    });
+    if let Err(Failure { message, .. }) = asked {
+        eprintln!("portcullis: how the last knocks ended is not known: {message}");
+    }
     for door in &doors {
         output.line(&describe(door))?;
         for opening in &door.openings {
@@ -105,7 +109,7 @@ pub fn doors(arguments: &DoorsArguments) -> Result<Exit, Failure> {
                 in_the_way(finding).iter().try_for_each(|line| output.line(&format!("    {line}")))?;
             }
         }
-        let own = attempts.iter().rev().filter(|line| line["door"] == door.door.as_str());
+        let own = attempts.iter().filter(|line| line.text("door") == Some(door.door.as_str()));
         for line in own.take(ATTEMPTS) {
             output.line(&format!("  {}", sentence(line)))?;
         }
@@ -132,30 +136,6 @@ pub fn close(arguments: &CloseArguments) -> Result<Exit, Failure> {
         door: arguments.door.clone(),
         address: arguments.address.map(Text),
     })
-}
-
-/// Tells what happened at doors.
-pub fn events(arguments: &EventsArguments) -> Result<Exit, Failure> {
-    let mut client = arguments.place.connect()?;
-    let mut output = Output::new();
-    let since = milliseconds_ago(arguments.since.0);
-    client.ask(&Request::DoorEvents { since }, |reply| {
-        let Reply::Line { line } = reply else { return Ok(()) };
-        if arguments.json {
-            return output.line(&line);
-        }
-        match serde_json::from_str::<Value>(&line) {
-            Ok(event) => output.line(&sentence(&event)),
-            Err(_) => output.line(&Escaped(&line).to_string()),
-        }
-    })?;
-    output.finish()?;
-    Ok(Exit::Done)
-}
-
-pub(super) fn milliseconds_ago(span: Duration) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.saturating_sub(span).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn describe(door: &DoorFields) -> String {
@@ -187,34 +167,8 @@ fn in_the_way(finding: &Finding) -> Vec<String> {
     [format!("but {what}")].into_iter().chain(mends).collect()
 }
 
-/// A line of JSON as a sentence; foreign parts are escaped.
-fn sentence(line: &Value) -> String {
-    let text = |key: &str| line[key].as_str().unwrap_or_default();
-    let (time, door, source) = (text("time"), text("door"), text("source"));
-    let user = line["user"].as_str().map_or(String::new(), |user| format!(", {user}"));
-    let clock = match line["clock_difference"].as_i64() {
-        Some(seconds) if seconds != 0 => format!("; its clock differs by {seconds:+} s"),
-        _ => String::new(),
-    };
-    let what = match text("event") {
-        "open" => format!("door {door} opened for {source} ({}{user})", text("by")),
-        "close" => format!("door {door} shut for {source} ({})", text("why")),
-        "knock" if line["why"].is_string() => {
-            let step = match (line["step"].as_u64(), line["of"].as_u64()) {
-                (Some(step), Some(of)) => format!(" step {step} of {of}:"),
-                _ => String::new(),
-            };
-            format!("door {door}{step} the knock by {source} {}{user}{clock}", text("why"))
-        }
-        "knock" => {
-            let (step, of) = (line["step"].as_u64().unwrap_or(0), line["of"].as_u64().unwrap_or(0));
-            format!("door {door} step {step} of {of} by {source}")
-        }
-        "fault" if line["door"].is_string() => {
-            let mend = line["mend"].as_str().map_or(String::new(), |mend| format!("; mend: {mend}"));
-            format!("door {door} is open to {source}, but {}{mend}", text("why"))
-        }
-        _ => text("what").to_owned() + text("why"),
-    };
-    Escaped(&format!("{time} {what}")).to_string()
+/// A failed knock as a line; foreign parts are escaped.
+fn sentence(event: &Node) -> String {
+    let time = event.text("time").unwrap_or_default();
+    Escaped(&format!("{time} {}", at_door(event))).to_string()
 }

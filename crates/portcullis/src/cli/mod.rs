@@ -1,7 +1,7 @@
 //! The command line: flags are declared here, once; help and completions grow from that.
 //!
 //! Each verb with content has a file of its own. Verbs that speak with the daemon are clients of the control socket;
-//! none of them opens the store or touches the kernel.
+//! none of them touches the kernel, and only where no daemon runs are the events read from their file.
 
 mod allow;
 mod ban;
@@ -10,19 +10,26 @@ mod check;
 mod completions;
 mod doctor;
 mod doors;
+mod events;
+mod explain;
+mod history;
 mod import;
 mod key;
 pub mod knock;
 pub mod knockd;
 mod list;
 mod mode;
+mod moment;
 mod output;
 mod place;
 pub mod portsentry;
 pub mod replay;
+mod report;
 pub mod run;
 mod spa;
 mod status;
+mod telling;
+mod whatif;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -83,10 +90,16 @@ enum Verb {
     Open(doors::OpenArguments),
     /// Shut a door by hand
     Close(doors::CloseArguments),
-    /// Tell what happened at doors
-    Events(doors::EventsArguments),
+    /// Tell what happened: by time, source, port, kind, door
+    Events(events::EventsArguments),
+    /// Tell why somebody is banned, or is not: evidence, cause, end, and how to undo it
+    Explain(explain::ExplainArguments),
+    /// Sum up a while: as text for mail, or as a page
+    Report(report::ReportArguments),
     /// Look whether it is really protecting: what is wrong, why, and how to mend it; changes nothing
     Doctor(doctor::DoctorArguments),
+    /// Tell what another configuration would have done with what is kept: bans added, bans gone
+    Whatif(whatif::WhatifArguments),
     /// Only tell from now on; what scans had brought about ends, and bans by hand stay
     Observe(mode::ObserveArguments),
     /// Block scanners from now on
@@ -144,8 +157,11 @@ pub fn main() -> ExitCode {
         Verb::Doors(arguments) => doors::doors(&arguments),
         Verb::Open(arguments) => doors::open(&arguments),
         Verb::Close(arguments) => doors::close(&arguments),
-        Verb::Events(arguments) => doors::events(&arguments),
+        Verb::Events(arguments) => events::events(&arguments),
+        Verb::Explain(arguments) => explain::explain(&arguments),
+        Verb::Report(arguments) => report::report(&arguments),
         Verb::Doctor(arguments) => doctor::doctor(&arguments),
+        Verb::Whatif(arguments) => whatif::whatif(&arguments),
         Verb::Observe(arguments) => mode::observe(&arguments),
         Verb::Enforce(arguments) => mode::enforce(&arguments),
         Verb::Reload(place) => mode::reload(&place),
@@ -207,6 +223,17 @@ mod tests {
             "allow 10.0.0.1 --list",
             "allow 10.0.0.1 --remove 10.0.0.2",
             "status --socket a --state b",
+            "events --since yesterday",
+            "events --source 10.0.0.1/8",
+            "events --kind ping",
+            "events --event nothing",
+            "events --follow --until 1h",
+            "events --export xml",
+            "events --json --export csv",
+            "explain",
+            "explain s-xyz",
+            "report --json --html a",
+            "whatif",
             "import",
             "import portsentry",
             "import fwknop",
@@ -241,6 +268,19 @@ mod tests {
             "replay - --local any",
             "status --json",
             "bans --json --state /tmp/x",
+            "events",
+            "events --follow --json",
+            "events --since 7d --until 2026-11-21 --source 203.0.113.0/24 --port 22 --kind xmas",
+            "events --event ban --event unban --limit 10 --export csv",
+            "events --door ssh --export jsonl",
+            "explain 203.0.113.9",
+            "explain 2001:db8::/64 --json",
+            "explain s-7f3a",
+            "explain b-7f3b",
+            "report",
+            "report --since 7d --html report.html",
+            "whatif new.toml --since 30d --json",
+            "report --since 2026-11-20 --until 2026-11-21 --json",
             "ban 203.0.113.9 --for 10m --why because",
             "ban 2001:db8::/64 203.0.113.0/24 --for ever",
             "ban -",

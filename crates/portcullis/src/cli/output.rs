@@ -32,6 +32,14 @@ impl Output {
         writeln!(self.stream, "{line}").map_err(|error| cannot_write(&error))
     }
 
+    /// Brings out what is still held back, and goes on.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.stream.flush().map_err(|error| cannot_write(&error))
+    }
+
     /// Brings out what is still held back.
     ///
     /// # Errors

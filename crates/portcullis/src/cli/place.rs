@@ -8,9 +8,11 @@ use clap::Args;
 
 use crate::config::{Config, load, standard_files};
 use crate::control::client::{Client, Failure};
-use crate::daemon::persona::RUN;
+use crate::daemon::persona::{RUN, STATE};
 use crate::daemon::plan::DIRECTORY;
 use crate::exit::Exit;
+use crate::record::events::beside;
+use crate::record::store::FILE_NAME;
 
 /// The name of the socket below the directory of `--state`.
 pub const SOCKET_NAME: &str = "ctl.sock";
@@ -20,6 +22,9 @@ pub const OWN_NAME: &str = "ctl";
 
 /// How the name of every socket ends.
 const SOCKET_END: &str = ".sock";
+
+/// And that of every instance's store.
+const STORE_END: &str = ".db";
 
 /// Which daemon is meant.
 #[derive(Clone, Debug, Default, Args)]
@@ -54,7 +59,7 @@ impl Place {
                 directory.join(format!("{name}{SOCKET_END}"))
             }
             (None, Some(state), None) => state.join(SOCKET_NAME),
-            (None, None, None) => configured_socket().unwrap_or_else(|| Config::default().control.socket),
+            (None, None, None) => configured().unwrap_or_default().control.socket,
         }
     }
 
@@ -62,6 +67,19 @@ impl Place {
     #[must_use]
     pub fn state(&self) -> Option<&Path> {
         self.state.as_deref()
+    }
+
+    /// The file in which that daemon keeps its events.
+    #[must_use]
+    pub fn events_file(&self) -> PathBuf {
+        let store = match (&self.state, &self.instance) {
+            (state, Some(name)) => {
+                state.as_deref().unwrap_or(Path::new(STATE)).join(format!("{name}{STORE_END}"))
+            }
+            (Some(state), None) => state.join(FILE_NAME),
+            (None, None) => configured().unwrap_or_default().record.state.join(FILE_NAME),
+        };
+        beside(&store)
     }
 
     /// Connects to it. Who names nobody, where the program itself does not run and one instance alone does, means that
@@ -138,9 +156,9 @@ pub fn others(own: &Path) -> Vec<String> {
     names
 }
 
-/// The socket that the configuration names. Who may not read it, or finds it faulty, goes on with the default: the
-/// daemon that he asks may well run all the same.
-fn configured_socket() -> Option<PathBuf> {
+/// The configuration. Who may not read it, or finds it faulty, goes on with the defaults: the daemon that he asks may well
+/// run all the same.
+fn configured() -> Option<Config> {
     let files = standard_files(Path::new(DIRECTORY)).ok()?;
-    load(&files).ok().map(|config| config.control.socket)
+    load(&files).ok()
 }

@@ -217,6 +217,10 @@ pub struct Protect {
 pub struct Record {
     /// The directory of the store.
     pub state: PathBuf,
+    /// How long events are kept, 1 h to 10 years.
+    pub keep: Duration,
+    /// How much room they may take in MiB, 1 to 65,536.
+    pub keep_mib: u32,
 }
 
 /// Who may speak with the running program.
@@ -280,7 +284,11 @@ impl Default for Config {
                 containers: true,
                 brake: 100,
             },
-            record: Record { state: PathBuf::from("/var/lib/portcullis") },
+            record: Record {
+                state: PathBuf::from("/var/lib/portcullis"),
+                keep: Duration::from_secs(90 * 86_400),
+                keep_mib: 256,
+            },
             control: Control {
                 socket: PathBuf::from("/run/portcullis/ctl.sock"),
                 group: "portcullis".to_owned(),

@@ -167,6 +167,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const DECADE: Duration = Duration::from_secs(3650 * 86_400);
 
 /// Longest path of a Unix socket in bytes, less the closing NUL (unix(7), `sun_path`).
 const SOCKET_PATH: usize = 107;
@@ -586,14 +587,38 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "record",
         about: "What is kept.",
-        keys: &[Key {
-            name: "state",
-            about: &[
-                "The directory of the store: bans in force, and what led to them. Only root may read it.",
-            ],
-            default: "\"/var/lib/portcullis\"",
-            form: Form::Path(PATH, |c| &mut c.record.state),
-        }],
+        keys: &[
+            Key {
+                name: "state",
+                about: &[
+                    "The directory of the store: bans in force, and what led to them. Only root may read it.",
+                ],
+                default: "\"/var/lib/portcullis\"",
+                form: Form::Path(PATH, |c| &mut c.record.state),
+            },
+            Key {
+                name: "keep",
+                about: &[
+                    "How long events are kept: what `portcullis events` and `portcullis report` can tell.",
+                ],
+                default: "\"90d\"",
+                form: Form::Span { low: HOUR, high: DECADE, at: |c| &mut c.record.keep },
+            },
+            Key {
+                name: "keep_mib",
+                about: &[
+                    "How much room they may take; beyond it the oldest go first. A million take some 150 MiB.",
+                ],
+                default: "256",
+                form: Form::Whole {
+                    low: 1,
+                    high: 65_536,
+                    unit: "MiB",
+                    set: |c, number| c.record.keep_mib = number as u32,
+                    get: |c| u64::from(c.record.keep_mib),
+                },
+            },
+        ],
     },
     Section {
         name: "control",

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod client;
 pub mod doors;
+mod follow;
 pub mod protocol;
 mod replies;
 pub mod server;
@@ -25,6 +26,8 @@ use portcullis_core::time::Wall;
 use tokio::sync::oneshot;
 
 use crate::exit::Exit;
+use crate::record::events::query::{Found, Page};
+use crate::record::events::tally::Report;
 use crate::record::json;
 
 pub use status::{ProtectedFields, Status};
@@ -97,8 +100,15 @@ pub enum Command {
         /// For whom; `None` is for everybody.
         address: Option<IpAddr>,
     },
-    /// What happened at doors since then.
-    DoorEvents(Wall),
+    /// A page of the events that are kept.
+    Events(Box<EventsPage>),
+    /// The events of a while, summed up.
+    Report {
+        /// From this moment.
+        since: Wall,
+        /// To this one.
+        until: Wall,
+    },
     /// Read the configuration anew.
     Reload,
 }
@@ -113,9 +123,19 @@ impl Command {
                 | Command::Bans { .. }
                 | Command::Allowances
                 | Command::Doors
-                | Command::DoorEvents(_)
+                | Command::Events(_)
+                | Command::Report { .. }
         )
     }
+}
+
+/// A page of events, and how many more may follow it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventsPage {
+    /// The page.
+    pub page: Page,
+    /// So many lines in all, from this page on; `None` is no limit.
+    pub left: Option<u64>,
 }
 
 /// A ban as an operator names it.
@@ -158,8 +178,10 @@ pub enum Answer {
     Allowances(Vec<(Prefix, Until)>),
     /// To `Doors`: all of them, in the order of the configuration.
     Doors(Vec<doors::DoorFields>),
-    /// To `DoorEvents`: the lines as they were told, oldest first.
-    DoorEvents(Vec<String>),
+    /// To `Events`: the page that was asked for, and what it holds.
+    Events(Box<EventsPage>, Found),
+    /// To `Report`.
+    Report(Box<Report>),
     /// To a change: what became of each thing that was named.
     Outcomes(Vec<Outcome>),
     /// To `Reload`: what is different now, one sentence each; empty where nothing is.

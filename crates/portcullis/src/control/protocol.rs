@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use portcullis_core::event::Mode;
 use portcullis_core::net::Prefix;
@@ -14,8 +15,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::doors::DoorFields;
 use super::term::Term;
-use super::{Command, Status, Target};
+use super::{Command, EventsPage, Status, Target};
 use crate::exit::Exit;
+use crate::record::events::query::{Filter, Page};
+use crate::record::events::tally::Report;
 use crate::record::json::{AllowFields, BanFields};
 
 /// The version that this program speaks.
@@ -99,11 +102,14 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<Text<IpAddr>>,
     },
-    /// What happened at doors.
-    #[serde(rename = "door-events")]
-    DoorEvents {
+    /// Events that are kept.
+    Events(Box<EventsRequest>),
+    /// The events of a while, summed up.
+    Report {
         /// Since when, in milliseconds since 1970.
         since: u64,
+        /// Until when.
+        until: u64,
     },
     /// Only tell what would be done.
     Observe {
@@ -129,6 +135,36 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+/// Which events, and in which order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventsRequest {
+    /// Which.
+    pub filter: Filter,
+    /// Newest first.
+    #[serde(skip_serializing_if = "is_false")]
+    pub backwards: bool,
+    /// At most so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Those behind the event of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
+    /// Go on with those that are still to come, until the client hangs up.
+    #[serde(skip_serializing_if = "is_false")]
+    pub follow: bool,
+}
+
+impl EventsRequest {
+    /// Its first page.
+    #[must_use]
+    pub fn page(self) -> EventsPage {
+        let at_most = self.limit.map_or(PAGE, |limit| PAGE.min(usize::try_from(limit).unwrap_or(PAGE)));
+        let EventsRequest { filter, backwards: is_backwards, limit: left, after, .. } = self;
+        EventsPage { page: Page { filter, is_backwards, after, at_most }, left }
+    }
+}
+
 /// A reply as it stands on the wire.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "lowercase")]
@@ -141,11 +177,24 @@ pub enum Reply {
     Allowance(AllowFields),
     /// One entry of `doors`.
     Door(DoorFields),
-    /// One entry of `door-events`: a line of JSON as it was told.
+    /// One event: a line of JSON as it was told.
     Line {
         /// The line.
         line: String,
     },
+    /// How far the events reached when they were looked at, before their lines; while they are followed also now and then
+    /// to say that the daemon is there.
+    Position {
+        /// The number of the newest.
+        number: i64,
+    },
+    /// Events could not be understood, and were passed over.
+    Damaged {
+        /// How many.
+        count: u64,
+    },
+    /// To `report`.
+    Report(Box<Report>),
     /// What became of one thing that was named.
     Outcome {
         /// The exit code that it alone would give.
@@ -267,8 +316,10 @@ impl Request {
             Request::Close { door, address } => {
                 Command::Close { door, address: address.map(|address| address.0) }
             }
-            Request::DoorEvents { since } => {
-                Command::DoorEvents(Wall(std::time::Duration::from_millis(since)))
+            Request::Events(events) => Command::Events(Box::new(events.page())),
+            Request::Report { since, until } => {
+                let [since, until] = [since, until].map(|at| Wall(Duration::from_millis(at)));
+                Command::Report { since, until }
             }
             Request::Observe { term } => Command::SetMode { mode: Mode::Observe, length: length(term) },
             Request::Enforce { keep: true, .. } => Command::KeepEnforcing,
@@ -283,7 +334,6 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_request_survives_the_wire() {
@@ -309,7 +359,18 @@ mod tests {
                 term: Some(Text(Term::For(Duration::from_secs(30)))),
             },
             Request::Close { door: "ssh".into(), address: None },
-            Request::DoorEvents { since: 7 },
+            Request::Report { since: 7, until: 9 },
+            Request::Events(Box::new(EventsRequest {
+                filter: Filter {
+                    since: Some(-1),
+                    source: Some("2001:db8::/32".parse().unwrap()),
+                    events: vec!["scan".into()],
+                    ..Filter::default()
+                },
+                limit: Some(3),
+                after: Some(5),
+                ..EventsRequest::default()
+            })),
             Request::Observe { term: None },
             Request::Observe { term: Some(Text(Term::For(Duration::from_secs(3600)))) },
             Request::Enforce { confirm: None, keep: true },

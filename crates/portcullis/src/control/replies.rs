@@ -7,8 +7,9 @@ use portcullis_core::event::{BanState, Mode, Protection, Until};
 use portcullis_core::time::Wall;
 
 use super::protocol::{PAGE, Reply};
-use super::{Answer, Command, Outcome};
+use super::{Answer, Command, EventsPage, Outcome};
 use crate::exit::Exit;
+use crate::record::events::query::{Found, Page};
 use crate::record::{json, words};
 
 /// The command for the page behind this one; `None` where the answer was the last.
@@ -16,6 +17,13 @@ pub(super) fn next_page(answer: &Answer) -> Option<Command> {
     match answer {
         Answer::Bans(bans) if bans.len() >= PAGE => {
             Some(Command::Bans { after: bans.last().map(|ban| ban.prefix), at_most: PAGE })
+        }
+        Answer::Events(asked, found) => {
+            let left = asked.left.map(|left| left.saturating_sub(found.lines.len() as u64));
+            let next = found.next.filter(|_| left != Some(0))?;
+            let at_most = left.map_or(PAGE, |left| PAGE.min(usize::try_from(left).unwrap_or(PAGE)));
+            let page = Page { after: Some(next), at_most, ..asked.page.clone() };
+            Some(Command::Events(Box::new(EventsPage { page, left })))
         }
         _ => None,
     }
@@ -34,7 +42,8 @@ pub(super) fn replies(answer: Answer) -> Result<Vec<Reply>, (Exit, String)> {
             .map(|(prefix, until)| Reply::Allowance(json::allowance(prefix, Some(until))))
             .collect(),
         Answer::Doors(doors) => doors.into_iter().map(Reply::Door).collect(),
-        Answer::DoorEvents(lines) => lines.into_iter().map(|line| Reply::Line { line }).collect(),
+        Answer::Events(asked, found) => events(&asked, found),
+        Answer::Report(report) => vec![Reply::Report(report)],
         Answer::Outcomes(outcomes) => outcomes.iter().map(outcome).collect(),
         Answer::Reloaded(changes) if changes.is_empty() => {
             vec![done("the configuration was read; nothing in it is different".to_owned())]
@@ -42,6 +51,13 @@ pub(super) fn replies(answer: Answer) -> Result<Vec<Reply>, (Exit, String)> {
         Answer::Reloaded(changes) => changes.into_iter().map(done).collect(),
         Answer::Refused { exit, message } => return Err((exit, message)),
     })
+}
+
+fn events(asked: &EventsPage, found: Found) -> Vec<Reply> {
+    let position = asked.page.after.is_none().then_some(Reply::Position { number: found.newest });
+    let lines = found.lines.into_iter().map(|line| Reply::Line { line });
+    let damaged = (found.damaged > 0).then_some(Reply::Damaged { count: found.damaged });
+    position.into_iter().chain(lines).chain(damaged).collect()
 }
 
 fn done(text: String) -> Reply {

@@ -32,6 +32,9 @@ pub const READERS: usize = 48;
 /// How many more are told so at once, instead of being cut off without a word.
 const REFUSALS: usize = 64;
 
+/// How many may follow the events at once; each costs a question every half second.
+pub const FOLLOWERS: usize = 16;
+
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -184,6 +187,7 @@ impl Server {
             all: Arc::new(Semaphore::new(CLIENTS)),
             readers: Arc::new(Semaphore::new(READERS)),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
         });
         loop {
             let stream = tokio::select! {
@@ -237,21 +241,22 @@ impl Drop for Nursery {
 }
 
 /// Who may sit down.
-struct Seats {
+pub(super) struct Seats {
     all: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
+    pub(super) followers: Arc<Semaphore>,
 }
 
 /// One client.
-struct Session {
+pub(super) struct Session {
     desk: mpsc::Sender<Asked>,
     access: watch::Receiver<Access>,
     limits: Limits,
 }
 
 /// Why a session ends before the client wants it to.
-enum Over {
+pub(super) enum Over {
     /// The client is gone, or too slow: nobody is left to tell.
     Gone,
     /// This is the last word.
@@ -296,7 +301,7 @@ impl Session {
         }
 
         while let Ok(Some(line)) = wire.line().await {
-            match self.answer(&line, &peer, right, &mut wire).await {
+            match self.answer(&line, &peer, right, &mut wire, &seats).await {
                 Ok(()) => {}
                 Err(Over::Gone) => return,
                 Err(Over::Refused(exit, message)) => {
@@ -309,9 +314,21 @@ impl Session {
     }
 
     /// Answers one request.
-    async fn answer(&self, line: &[u8], peer: &Peer, right: Right, wire: &mut Wire) -> Result<(), Over> {
+    async fn answer(
+        &self,
+        line: &[u8],
+        peer: &Peer,
+        right: Right,
+        wire: &mut Wire,
+        seats: &Seats,
+    ) -> Result<(), Over> {
         let unclear = |sentence| Over::Refused(Exit::Usage, sentence);
         let request = Request::parse(line).map_err(unclear)?;
+        if let Request::Events(events) = &request
+            && events.follow
+        {
+            return self.follow(events, peer, wire, seats).await;
+        }
         let mut command = request.command().map_err(unclear)?;
         if command.is_change() && right < Right::Change {
             let refusal = self.access.borrow().refusal(Right::Change);
@@ -340,7 +357,7 @@ impl Session {
     }
 
     /// Takes one command to the daemon and its answer back.
-    async fn ask(&self, command: Command, peer: &Peer) -> Result<Answer, Over> {
+    pub(super) async fn ask(&self, command: Command, peer: &Peer) -> Result<Answer, Over> {
         let (answer, answered) = oneshot::channel();
         let asked = Asked { command, by: peer.clone(), answer };
         let stopping = || Over::Refused(Exit::NotReachable, "the daemon is stopping".to_owned());
@@ -358,8 +375,8 @@ impl Session {
 }
 
 /// Lines in, lines out, each in bounded time and size.
-struct Wire {
-    read: BufReader<OwnedReadHalf>,
+pub(super) struct Wire {
+    pub(super) read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
     limits: Limits,
 }
@@ -384,7 +401,7 @@ impl Wire {
         }
     }
 
-    async fn send(&mut self, replies: &[Reply]) -> Result<(), Over> {
+    pub(super) async fn send(&mut self, replies: &[Reply]) -> Result<(), Over> {
         let mut bytes = Vec::new();
         for reply in replies {
             serde_json::to_writer(&mut bytes, reply)

@@ -75,6 +75,12 @@ pub struct Status {
     pub would_have_banned_peers: Option<u64>,
     /// Records that were left out because the slow path could not follow.
     pub records_left_out: u64,
+    /// Events that were kept since the start.
+    pub events_kept: u64,
+    /// Events that were not, since there were too many at once or the disk was full.
+    pub events_lost: u64,
+    /// Bytes that the events take.
+    pub events_bytes: u64,
     /// Other instances that answer beside this one; known to who asks, not to the daemon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,

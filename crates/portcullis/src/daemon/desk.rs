@@ -153,7 +153,7 @@ pub fn answer(
                 is_done: false,
             },
         }]),
-        Command::Status | Command::Reload | Command::DoorEvents(_) => Answer::Refused {
+        Command::Status | Command::Reload | Command::Events(_) | Command::Report { .. } => Answer::Refused {
             exit: Exit::Failed,
             message: "this is answered before it comes here; please report it as a bug".to_owned(),
         },

@@ -1,6 +1,7 @@
 //! The running program: a fast path that watches and blocks ([`guard`]), and a slow one that keeps, tells and answers
 //! (`slow`). Here both are opened, in this order: configuration, whatever needs rights, then the first packet.
 
+mod archive;
 pub mod background;
 mod desk;
 mod doorkeeper;
@@ -22,7 +23,6 @@ pub mod sight;
 mod slow;
 mod status;
 mod surroundings;
-mod trail;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -53,12 +53,14 @@ use crate::control::access::Access;
 use crate::control::server::{BindError, Limits, Server};
 use crate::exit::Exit;
 use crate::record::Told;
-use crate::record::store::doors::StoredDoors;
-use crate::record::store::{Store, StoreError, Stored};
+use crate::record::events;
+use crate::record::store::doors::{DoorChanges, StoredDoors};
+use crate::record::store::{Changes, Store, StoreError, Stored};
 use crate::record::{SinglePackets, Start};
 use crate::respond::doors::DoorErrand;
 use crate::respond::hands::Hands;
 use crate::respond::nftables::{Kernel, NotShut, bans_of};
+use archive::Archive;
 use background::Ready;
 use doorkeeper::Doorkeeper;
 use friends::names::Names;
@@ -69,7 +71,6 @@ use output::Output;
 use pid_file::PidFile;
 use plan::{ModeBy, Plan, Started};
 use slow::{Ears, Ended, Slow, Ways};
-use trail::Trail;
 
 /// Our table in the kernel.
 pub const TABLE: &str = "portcullis";
@@ -249,6 +250,13 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
             .push(format!("bans cannot be stored, and a reboot would forget them: {}", causes::said(&error)));
     }
     faults.append(&mut stored.faults);
+    match Archive::open(events::beside(&plan.names.store), archive::retention(&plan.config)) {
+        Ok(archive) => {
+            faults.extend(move_door_events(&archive, store.as_mut(), &mut stored.doors));
+            output.keep_in(archive);
+        }
+        Err(error) => faults.push(format!("events are not kept: a thread could not be started: {error}")),
+    }
     let by_hand = stored.mode.as_ref().map(|said| said.at(clock::now().wall));
     let mode = plan.mode(by_hand.map(|(mode, _)| mode));
     let mut kernel = match kernel {
@@ -386,7 +394,6 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
         undoing: Vec::new(),
         keeper,
         marked: portcullis_core::time::Wall::default(),
-        trail: Trail::new(stored.doors.events),
         ways: Ways::default(),
         ready,
     };
@@ -412,6 +419,25 @@ fn start(started: Started, ready: Option<Ready>) -> Result<Ended, NotStarted> {
             Err(NotStarted { exit: Exit::Failed, why })
         }
     }
+}
+
+/// What happened at doors has stood in the store itself once: it goes to the other events. The complaint, if it could not
+/// be taken out there.
+fn move_door_events(
+    archive: &Archive,
+    store: Option<&mut Store>,
+    stored: &mut StoredDoors,
+) -> Option<String> {
+    if stored.events.is_empty() {
+        return None;
+    }
+    archive.keep_lines(std::mem::take(&mut stored.events).into_iter().map(|(_, line)| line).collect());
+    let moved = Changes {
+        doors: DoorChanges { are_events_moved: true, ..DoorChanges::default() },
+        ..Changes::default()
+    };
+    let error = store?.save(&moved).err()?;
+    Some(format!("what happened at doors is kept twice: {}", causes::said(&error)))
 }
 
 /// The kernel's packet filter, if there is one and we may change it. Capabilities alone do not tell: those of a user

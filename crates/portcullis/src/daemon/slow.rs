@@ -3,6 +3,7 @@
 
 mod doors;
 mod ears;
+mod events;
 mod mode;
 mod persona;
 mod ways;
@@ -38,8 +39,7 @@ use super::persona::Persona;
 use super::plan::{ModeBy, Plan, Started};
 use super::status::Counted;
 use super::surroundings::{self, Look};
-use super::trail::Trail;
-use super::{peers, status};
+use super::{archive, peers, status};
 use crate::capture::reads_whole_packets;
 use crate::causes;
 use crate::control::access::Access;
@@ -67,9 +67,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What errands have done goes into the store in pieces of this many sources.
 const EFFECTS: usize = 4096;
-
-/// Lines of what happened at doors that are shown at once.
-const TRAIL_SHOWN: usize = 10_000;
 
 /// Everything that the slow path owns.
 pub struct Slow {
@@ -117,8 +114,6 @@ pub struct Slow {
     pub keeper: Doorkeeper,
     /// The mark that was last given to the store: what carries a time before it, the next start refuses.
     pub marked: Wall,
-    /// What happened at doors.
-    pub trail: Trail,
     /// Whether guests come to what is behind doors.
     pub ways: Ways,
     /// To be told when everything is watched.
@@ -358,6 +353,7 @@ impl Slow {
     }
 
     async fn answer(&mut self, asked: Asked) {
+        let Some(asked) = self.ask_archive(asked) else { return };
         let by = format!("uid {}", asked.by.user);
         let answer = match asked.command {
             Command::Status => self.status().await,
@@ -369,7 +365,6 @@ impl Slow {
                 }
                 answer
             }
-            Command::DoorEvents(since) => Answer::DoorEvents(self.trail.since(since, TRAIL_SHOWN)),
             Command::Open { ref door, .. } | Command::Close { ref door, .. }
                 if asked.by.user != 0 && self.keeper.has_commands(door) =>
             {
@@ -481,6 +476,9 @@ impl Slow {
         }
         if let (Some(journal), Some(knockd)) = (self.output.knockd(), &plan.knockd) {
             journal.adopt(knockd, clock::now());
+        }
+        if let Some(archive) = self.output.archive() {
+            archive.retain(archive::retention(&plan.config));
         }
         let before = std::mem::replace(&mut self.plan, plan);
         self.look = look;

@@ -9,6 +9,7 @@ use portcullis_core::event::Mode;
 use portcullis_core::policy::Friend;
 use portcullis_core::wire::Refusals;
 
+use super::archive::Archive;
 use super::doors;
 use super::guard::{Complaints, Vitals};
 use super::peers;
@@ -25,6 +26,7 @@ const PROTECTED_TOLD: usize = 256;
 pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
     let (mode, by) = slow.mode;
     let observed = (mode == Mode::Observe).then(|| would_have_banned(vitals, &peers::connected()));
+    let health = slow.output.archive().map(Archive::health).unwrap_or_default();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: std::process::id(),
@@ -54,6 +56,9 @@ pub fn status(slow: &Slow, vitals: &Vitals) -> Status {
         would_have_banned: observed.map(|(sources, _)| sources),
         would_have_banned_peers: observed.map(|(_, peers)| peers),
         records_left_out: vitals.left_out,
+        events_kept: health.kept,
+        events_lost: health.lost,
+        events_bytes: health.bytes,
         others: Vec::new(),
         unseen: sight::unseen(&slow.plan, &slow.look, vitals, slow.engine),
         faults: faults(slow, vitals),
@@ -123,6 +128,7 @@ fn refused(vitals: &Vitals) -> std::collections::BTreeMap<String, u64> {
 fn faults(slow: &Slow, vitals: &Vitals) -> Vec<String> {
     let mut faults = slow.faults.clone();
     faults.extend(slow.store_fault.clone());
+    faults.extend(slow.output.archive().and_then(Archive::complaint));
     let Complaints { filter, table, bans, releases, allowances, doors } = &vitals.complaints;
     for (what, complaint) in [
         ("the packet filter", filter),

@@ -1,9 +1,10 @@
-//! What happened, kept and told: the readable log and the lines of JSON for those who watch, the store for the next
-//! start.
+//! What happened, kept and told: the readable log and the lines of JSON for those who watch, the events for those who ask
+//! later, the store for the next start.
 //!
 //! Called by the daemon's slow path and by `replay`. The engine's records and the program's own notes meet in
 //! [`LogEvent`], which has two renderings: [`json::Line`] and [`log`].
 
+pub mod events;
 pub mod json;
 pub mod knockd;
 pub mod log;

@@ -19,6 +19,7 @@ pub fn everything(guard: &Guard) -> String {
         &["doors", "--json"],
         &["events"],
         &["events", "--json"],
+        &["events", "--export", "csv"],
         &["status"],
         &["status", "--json"],
     ];
@@ -49,10 +50,10 @@ fn each_way_to_fail_is_named_and_no_port_ever() {
         assert!(told["why"].as_str().unwrap().contains(why), "{told}");
         assert_eq!((&told["door"], &told["step"], &told["of"]), (&"ssh".into(), &step.into(), &3.into()));
         assert!(!gets_in(&lab, source));
-        for verb in ["doors", "events"] {
-            let said = guard.verb(&[verb]);
+        for verb in [&["doors"][..], &["events"], &["events", "--door", "ssh", "--source", source]] {
+            let said = guard.verb(verb);
             let line = format!("door ssh step {step} of 3: the knock by {source} {why}");
-            assert!(said.out.contains(&line), "{verb}: {said:?}");
+            assert!(said.out.contains(&line), "{verb:?}: {said:?}");
         }
     }
     // Whoever goes on from a failed knock is a scanner, and his scan is told without the steps' ports.

@@ -11,6 +11,7 @@ mod faults;
 mod forwarded;
 mod friends;
 mod harness;
+mod history;
 mod holding;
 mod kernel;
 mod listening;

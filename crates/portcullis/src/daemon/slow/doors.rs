@@ -1,4 +1,4 @@
-//! What the slow path does about doors: their errands, their openings in the store, their trail.
+//! What the slow path does about doors: their errands, their openings in the store.
 
 use std::time::Duration;
 
@@ -33,7 +33,6 @@ impl Slow {
         if let What::TrialOver { mode } = record.what {
             self.end_trial(mode);
         }
-        self.trail.take(&record);
         self.note_way(&record);
         self.output.record(record);
     }
@@ -157,15 +156,6 @@ impl Slow {
         self.save_doors(&DoorChanges { openings, ..DoorChanges::default() })
     }
 
-    /// Keeps what happened at doors, and up to when packets with a time in them may have been seen.
-    pub(super) fn save_trail(&mut self) {
-        let events = self.trail.unsaved();
-        if !events.is_empty() && !self.save_doors(&DoorChanges { events: &events, ..DoorChanges::default() })
-        {
-            self.trail.not_saved(events);
-        }
-    }
-
     fn save_doors(&mut self, doors: &DoorChanges<'_>) -> bool {
         self.save(&Changes { doors: *doors, ..Changes::default() })
     }
@@ -179,7 +169,6 @@ impl Slow {
                 Err(_) => break,
             }
         }
-        self.save_trail();
         self.save_doors(&DoorChanges { seen_until: Some(clock::now().wall), ..DoorChanges::default() });
     }
 }

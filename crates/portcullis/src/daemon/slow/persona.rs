@@ -79,7 +79,7 @@ impl Slow {
         self.end_waiting();
         self.try_ways();
         self.output.catch_up();
-        self.save_trail();
+        self.tell_of_archive();
         if self.errands.as_ref().is_some_and(Errands::is_dirty) {
             self.save_all(&[], 0);
         }

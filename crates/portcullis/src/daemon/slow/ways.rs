@@ -15,7 +15,7 @@ use portcullis_sys::clock;
 use super::Slow;
 use crate::control::doors::DoorFields;
 use crate::doctor::{Behind, Finding, Grade, Scene, try_door};
-use crate::record::{LogEvent, Stuck, Told};
+use crate::record::{Stuck, Told};
 
 /// Openings that wait to be tried at most; of more, the oldest are not.
 const WAITING: usize = 64;
@@ -128,9 +128,7 @@ impl Slow {
             }
             for finding in findings.into_iter().filter(|finding| finding.grade != Grade::Ok) {
                 let stuck = Stuck { door: name.to_string(), source: guest, finding };
-                let event = LogEvent { time: clock::now().wall, told: Told::Stuck(stuck) };
-                self.trail.keep(&event);
-                self.output.tell(event.told);
+                self.output.tell(Told::Stuck(stuck));
             }
         }
     }

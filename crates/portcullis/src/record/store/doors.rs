@@ -11,9 +11,6 @@ use rusqlite::{Connection, Row, Transaction, params};
 
 use super::rows::{milliseconds, wall};
 
-/// What happened at doors, kept; of more, the oldest are forgotten.
-pub const EVENTS_KEPT: u32 = 10_000;
-
 /// Up to when a packet that carries a time may have been seen by an earlier run.
 const SEEN_UNTIL: &str = "seen until";
 
@@ -24,7 +21,7 @@ pub struct StoredDoors {
     pub openings: Vec<(Opening, Duration)>,
     /// What is still to be run, as it was given to [`DoorChanges::debts`].
     pub debts: Vec<(Name, IpAddr, String)>,
-    /// The latest lines of what happened, oldest first.
+    /// Lines of what happened, oldest first, as an earlier version kept them here.
     pub events: Vec<(Wall, String)>,
     /// Packets that are used up.
     pub used: Vec<Entry>,
@@ -39,8 +36,8 @@ pub struct DoorChanges<'a> {
     pub openings: &'a [Change],
     /// What is owed from now on; `None` is no more.
     pub debts: &'a [(Name, IpAddr, Option<String>)],
-    /// What happened.
-    pub events: &'a [(Wall, String)],
+    /// What an earlier version kept of what happened is elsewhere now.
+    pub are_events_moved: bool,
     /// Packets that are used up.
     pub used: &'a [Entry],
     /// A later mark than before; an earlier one changes nothing.
@@ -148,17 +145,8 @@ pub(super) fn write(transaction: &Transaction<'_>, changes: &DoorChanges<'_>) ->
                 .execute("DELETE FROM debts WHERE door = ?1 AND address = ?2", params![door, address])?,
         };
     }
-    for (time, line) in changes.events {
-        transaction.execute(
-            "INSERT INTO door_events (time, line) VALUES (?1, ?2)",
-            params![milliseconds(time.0), line],
-        )?;
-    }
-    if !changes.events.is_empty() {
-        transaction.execute(
-            "DELETE FROM door_events WHERE number <= (SELECT max(number) FROM door_events) - ?1",
-            [EVENTS_KEPT],
-        )?;
+    if changes.are_events_moved {
+        transaction.execute("DELETE FROM door_events", [])?;
     }
     for Entry { time, mark } in changes.used {
         transaction.execute(

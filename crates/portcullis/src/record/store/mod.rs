@@ -1,4 +1,4 @@
-//! The store: what must outlive the program, in one SQLite file.
+//! The store: what must outlive the program, in one SQLite file. What happened is in another, [`super::events`].
 //!
 //! Called by the slow path alone. Everything that belongs together goes in as one transaction and is synced before
 //! [`Store::save`] returns, so a ban that is reported as `in force` survives a power cut. A full disk is an error of
@@ -9,6 +9,8 @@
 pub mod doors;
 mod open;
 mod rows;
+
+pub(super) use self::open::{make_directory, make_file, migrate, put_aside};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -128,6 +130,8 @@ pub enum StoreError {
         path: PathBuf,
         /// Its version.
         found: i64,
+        /// The latest that this program knows.
+        known: usize,
     },
     /// The disk (or the quota) is full; nothing was changed.
     Full(PathBuf),
@@ -154,12 +158,11 @@ impl fmt::Display for StoreError {
                 "{}: another process has the store open; stop it, or run this one with --state DIR",
                 path.display()
             ),
-            StoreError::Newer { path, found } => write!(
+            StoreError::Newer { path, found, known } => write!(
                 f,
-                "{}: written by a later portcullis (layout {found}, this one knows {}); install that version again, \
+                "{}: written by a later portcullis (layout {found}, this one knows {known}); install that version again, \
                  or move the file away to begin without the bans in it",
-                path.display(),
-                open::MIGRATIONS.len()
+                path.display()
             ),
             StoreError::Full(path) => write!(
                 f,
@@ -188,7 +191,8 @@ impl std::error::Error for StoreError {
 }
 
 impl StoreError {
-    fn of(path: &Path, error: rusqlite::Error) -> StoreError {
+    /// What SQLite's `error` means for the file at `path`.
+    pub(super) fn of(path: &Path, error: rusqlite::Error) -> StoreError {
         let path = path.to_owned();
         let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
         match error.sqlite_error_code() {

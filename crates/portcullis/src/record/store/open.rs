@@ -24,12 +24,7 @@ pub(super) const MIGRATIONS: [&str; 4] = [
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 
 pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|source| StoreError::File {
-        doing: "make the directory",
-        path: directory.to_owned(),
-        source,
-    })?;
+    make_directory(path)?;
     let path = path.to_owned();
     // Where even that cannot be told, opening it fails too.
     let is_new = !path.exists();
@@ -49,18 +44,33 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     }
 }
 
-fn prepare(path: &Path) -> Result<Store, StoreError> {
-    // SQLite would make it with a wider mode; its companions take the mode of the file.
+/// Makes the directory of the file at `path`, for root alone.
+pub(in crate::record) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|source| StoreError::File {
+        doing: "make the directory",
+        path: directory.to_owned(),
+        source,
+    })
+}
+
+/// Makes the file, if it is not there: SQLite would make it with a wider mode; its companions take the mode of the file.
+pub(in crate::record) fn make_file(path: &Path) -> Result<(), StoreError> {
     File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .open(path)
-        .map_err(|source| StoreError::File { doing: "open the store", path: path.to_owned(), source })?;
+        .map(drop)
+        .map_err(|source| StoreError::File { doing: "open the store", path: path.to_owned(), source })
+}
+
+fn prepare(path: &Path) -> Result<Store, StoreError> {
+    make_file(path)?;
     let connection = connect(path).map_err(|error| StoreError::of(path, error))?;
     let mut store = Store { connection, path: path.to_owned(), past_rows: 0 };
-    migrate(&mut store)?;
+    migrate(&mut store.connection, path, &MIGRATIONS)?;
     walk(&store).map_err(|error| StoreError::of(path, error))?;
     Ok(store)
 }
@@ -94,15 +104,18 @@ fn walk(store: &Store) -> rusqlite::Result<()> {
 }
 
 /// Brings the layout up to date, each step in a transaction of its own.
-fn migrate(store: &mut Store) -> Result<(), StoreError> {
-    let Store { connection, path, .. } = store;
+pub(in crate::record) fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    migrations: &[&str],
+) -> Result<(), StoreError> {
     let failed = |error| StoreError::of(path, error);
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     let done = usize::try_from(found).unwrap_or(usize::MAX);
-    if done > MIGRATIONS.len() {
-        return Err(StoreError::Newer { path: path.clone(), found });
+    if done > migrations.len() {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: migrations.len() });
     }
-    for (version, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+    for (version, migration) in migrations.iter().enumerate().skip(done) {
         let mut step = || {
             let transaction = connection.transaction()?;
             transaction.execute_batch(migration)?;
@@ -115,7 +128,7 @@ fn migrate(store: &mut Store) -> Result<(), StoreError> {
 }
 
 /// Moves the file and its companions to the first free name; tells the new one.
-fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+pub(in crate::record) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let beside = |end: &str| {
         let mut name = OsString::from(path);
         name.push(end);

@@ -383,15 +383,14 @@ fn openings_and_what_they_owe_outlast_a_restart() {
     let mut store = open(directory.path());
     let opened = [door::Change::Opened { opening: opening.clone(), length }];
     let debts = [(name.clone(), address, Some("{}".to_owned()))];
-    let events = [(NOW, "{\"event\":\"open\"}".to_owned())];
     let mark = Wall(Duration::from_secs(2_000));
     let used = [Entry { time: 1_999, mark: [7; 16] }, Entry { time: 2_001, mark: [8; 16] }];
     let doors = DoorChanges {
         openings: &opened,
         debts: &debts,
-        events: &events,
         used: &used,
         seen_until: Some(mark),
+        ..DoorChanges::default()
     };
     store.save(&Changes { doors, ..Changes::default() }).unwrap();
     let earlier = DoorChanges { seen_until: Some(NOW), ..DoorChanges::default() };
@@ -402,7 +401,6 @@ fn openings_and_what_they_owe_outlast_a_restart() {
     let stored = store.load(NOW).unwrap().doors;
     assert_eq!(stored.openings, [(opening, length)]);
     assert_eq!(stored.debts, [(name.clone(), address, "{}".to_owned())]);
-    assert_eq!(stored.events, events);
     assert_eq!(stored.used, [used[1]], "what was made before the mark is refused by its time");
     assert_eq!(stored.seen_until, Some(mark), "a clock that was set back does not move it");
     let shut = [door::Change::Shut { door: name.clone(), address }];
@@ -414,17 +412,16 @@ fn openings_and_what_they_owe_outlast_a_restart() {
 }
 
 #[test]
-fn of_what_happened_at_doors_the_latest_is_kept() {
+fn what_an_earlier_version_kept_of_doors_is_handed_on_once() {
     let directory = tempdir().unwrap();
     let mut store = open(directory.path());
-    for batch in 0..11u64 {
-        let line = |number: u64| (Wall(Duration::from_secs(batch)), format!("{batch}/{number}"));
-        let events: Vec<_> = (0..1_000).map(line).collect();
-        let doors = DoorChanges { events: &events, ..DoorChanges::default() };
-        store.save(&Changes { doors, ..Changes::default() }).unwrap();
-    }
+    let line = r#"{"time":"2026-11-21T02:08:20.453Z","event":"open","door":"ssh"}"#;
+    store.connection.execute("INSERT INTO door_events (time, line) VALUES (7000, ?1)", [line]).unwrap();
     let events = store.load(NOW).unwrap().doors.events;
-    assert_eq!((events.len() as u32, events[0].1.as_str()), (doors::EVENTS_KEPT, "1/0"));
+    assert_eq!(events, [(Wall(Duration::from_secs(7)), line.to_owned())]);
+    let doors = DoorChanges { are_events_moved: true, ..DoorChanges::default() };
+    store.save(&Changes { doors, ..Changes::default() }).unwrap();
+    assert_eq!(store.load(NOW).unwrap().doors.events, []);
 }
 
 #[test]
