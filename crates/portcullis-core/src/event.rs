@@ -14,7 +14,6 @@ use crate::time::Wall;
 
 /// What the program must do now. Closed and typed: nothing in here is ever interpreted as a text.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "most actions are records, and each is moved twice in its life")]
 pub enum Action {
     /// Put these into the kernel in one batch, replacing the time-out of those that are there; answer with
     /// [`crate::engine::Engine::enforced`].
