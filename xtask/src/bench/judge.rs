@@ -6,7 +6,7 @@ use crate::program;
 
 const WORDS: [&str; 6] = ["bench", "--quiet", "--package", "portcullis-core", "--bench", "judge"];
 
-/// A million single packets, and a million knocks: each fails by itself if one costs more than 50 µs.
+/// A million single packets, and a million knocks; none should cost more than 50 µs.
 const PACKETS: [&str; 8] =
     ["bench", "--quiet", "--package", "portcullis-core", "--bench", "spa", "--bench", "knocks"];
 
