@@ -51,8 +51,19 @@ pub(super) fn before(code: &mut Assembler, sets: &Sets, pass: Label, drop: Label
     // Source and destination: RFC 791 §3.1, RFC 8200 §3.
     let of_family =
         |is_ipv4: bool| sets.networks.iter().filter(move |own| own.address().is_ipv4() == is_ipv4);
-    let is_of_ipv4 = of_family(true).fold(usual, |next, network| is_in(code, network, [12, 16], ipv4, next));
-    let is_of_ipv6 = of_family(false).fold(usual, |next, network| is_in(code, network, [8, 24], ipv6, next));
+    // A packet that is too short for both its addresses ends at the look at its last word.
+    let mut ask = |is_ipv4: bool, offsets: [u32; 2], last_word: u32, inside: Label| {
+        let first =
+            of_family(is_ipv4).fold(usual, |next, network| is_in(code, network, offsets, inside, next));
+        if first == usual {
+            return usual;
+        }
+        code.go_to(first);
+        code.plain(LOAD_WORD, last_word);
+        code.here()
+    };
+    let is_of_ipv4 = ask(true, [12, 16], 16, ipv4);
+    let is_of_ipv6 = ask(false, [8, 24], 36, ipv6);
     let family = choose(code, &[(libc::ETH_P_IP, is_of_ipv4), (libc::ETH_P_IPV6, is_of_ipv6)], usual);
     code.go_to(family);
     code.plain(LOAD_WORD, ancillary(libc::SKF_AD_PROTOCOL));

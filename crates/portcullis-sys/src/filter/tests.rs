@@ -112,8 +112,11 @@ fn passes_as_of_a_network(spec: &FilterSpec, packet: &Arrival) -> Option<bool> {
             .collect(),
         _ => return None,
     };
+    if addresses.len() < 2 {
+        return Some(false);
+    }
     if !addresses.iter().any(|address| spec.networks.iter().any(|own| own.contains(*address))) {
-        return if addresses.len() < 2 { Some(false) } else { None };
+        return None;
     }
     let passes = || {
         let (protocol, header) = if packet.ethertype == 0x0800 {
