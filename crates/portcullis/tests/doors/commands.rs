@@ -51,12 +51,14 @@ fn start_and_stop_run_once_for_each_guest_however_often_he_knocks() {
     wait_until_ran(&place, &["start 10.77.0.1"]);
     enter(&lab, &mut guard, GUEST);
     enter(&lab, &mut guard, "fd77::1");
-    wait_until_ran(&place, &["start 10.77.0.1", "start fd77::1"]);
-    let all = ["start 10.77.0.1", "start fd77::1", "stop 10.77.0.1", "stop fd77::1"];
-    wait_until_ran(&place, &all);
+    // On a busy machine the first may be out before the second is in: only each guest's own stand in order.
+    wait_until(SOON, "all of both guests", || (ran(&place).len() >= 4).then_some(()));
     assert!(guests(&guard, "log").is_empty());
     assert_eq!(guard.stop(), 0);
-    assert_eq!(ran(&place), all, "the end of the guard has run something again");
+    for guest in [GUEST, "fd77::1"] {
+        let own: Vec<String> = ran(&place).into_iter().filter(|line| line.ends_with(guest)).collect();
+        assert_eq!(own, [format!("start {guest}"), format!("stop {guest}")], "each once, and in order");
+    }
 }
 
 #[test]
