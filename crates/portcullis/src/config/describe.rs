@@ -417,7 +417,7 @@ Watches     every interface that is up, but the loopback
             with a packet ring of 16 MiB; no port is opened
             not seen: ACK and Window scans of ports that offer a service or lie above 32767, and pings where this host has fewer than 5 addresses
 A scan is   a score of 6 from one source (normal: what it tried is weighed)
-            slowest scan seen: one closed TCP port every 2d8h, found at the 6th, if he never used a service
+            slowest scan seen: one closed TCP port every 2d8h, found at the 5th, if he never used a service
             32768 sources are remembered at once
 Protects    this host's own addresses, the default gateways, the resolvers of /etc/resolv.conf
             time servers in use, hosts from where somebody is logged in, networks of this host's containers

@@ -253,13 +253,9 @@ impl Evidence {
     /// What `suspect` comes to by `clock`, and what was taken off for services.
     fn add_up(&self, suspect: &Suspect, clock: Clock, now: Mono) -> (Score, Score) {
         let within = suspect.pieces.iter().filter(|piece| piece.is_within(clock.span, now));
-        let (mut against, mut bare) = (0, 0);
-        for piece in within {
-            against += piece.weight(clock.pace).0;
-            bare += u32::from(piece.is_bare());
-        }
-        if bare >= suspect::BARE {
-            against += self.weights.of(Sign::BareSyn, Doubts::default(), clock.pace).0;
+        let mut against: i32 = within.map(|piece| piece.weight(clock.pace).0).sum();
+        if let Some(sign) = suspect.lack(clock.span, now) {
+            against += self.weights.of(sign, Doubts::default(), clock.pace).0;
         }
         let (mut touched, mut used) = (0, 0);
         for visited in suspect.services.iter().filter(|visited| visited.is_within(clock.visited, now)) {
@@ -322,11 +318,11 @@ impl Judge for Evidence {
             .filter(|piece| piece.is_within(clock.span, now))
             .map(|piece| piece.told(clock.pace, names))
             .collect();
-        if pieces.iter().map(|piece| piece.weight.0).sum::<i32>() < score.0 + taken_off.0
+        if let Some(sign) = suspect.lack(clock.span, now)
             && let Some(first) = pieces.first()
         {
-            let weight = self.weights.of(Sign::BareSyn, Doubts::default(), clock.pace);
-            pieces.push(Piece { sign: Sign::BareSyn, doubts: Doubts::default(), weight, ..first.clone() });
+            let weight = self.weights.of(sign, Doubts::default(), clock.pace);
+            pieces.push(Piece { sign, doubts: Doubts::default(), weight, ..first.clone() });
         }
         let for_him = suspect
             .services
@@ -363,7 +359,44 @@ impl Judge for Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Kind;
+    use crate::net::Protocol;
+    use crate::scan::{Fingerprint, Weight};
+    use crate::wire::TcpFlags;
     use std::mem::size_of;
+
+    /// A SYN of a second of this day to this port of ours.
+    fn syn(second: u64, port: u16, fingerprint: Fingerprint) -> Probe {
+        let contact = Contact {
+            source: "198.51.100.7".parse().unwrap(),
+            source_port: 40_000,
+            target: Endpoint { protocol: Protocol::Tcp, address: "192.0.2.2".parse().unwrap(), port },
+            kind: Kind::Syn,
+            flags: TcpFlags(TcpFlags::SYN),
+            has_ip_options: false,
+            is_cut_up: false,
+            fingerprint,
+            interface: 0,
+        };
+        let at = Now::default().later(Duration::from_secs(second));
+        Probe { contact, at, weight: Weight::Firm, mark: None }
+    }
+
+    #[test]
+    fn a_scanner_s_raw_syns_need_three_closed_ports_an_old_device_s_four() {
+        let ports = [21, 23, 3389, 5900, 6000];
+        for (header_length, window, needed) in
+            [(24, 1024, 3), (20, 1024, 3), (24, 5840, 4), (40, 1024, 4), (0, 0, 4)]
+        {
+            let mut judge = Evidence::new(Settings::default(), Timing::Live, Secret([3; 16]));
+            let fingerprint = Fingerprint { header_length, window, ..Fingerprint::default() };
+            let found = ports.into_iter().zip(0..).position(|(port, second)| {
+                let probe = syn(second, port, fingerprint);
+                judge.weigh(Prefix::single(probe.contact.source), &probe) == Verdict::Scanner
+            });
+            assert_eq!(found, Some(needed - 1), "{header_length} bytes, window {window}");
+        }
+    }
 
     /// What docs/decisions/0007 promises, where a pointer has 64 bits.
     #[cfg(target_pointer_width = "64")]

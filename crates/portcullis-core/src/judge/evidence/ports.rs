@@ -51,6 +51,12 @@ impl Service {
     }
 }
 
+/// Stores of data that one application has several of: MySQL, PostgreSQL, Redis, Elasticsearch, memcached, MongoDB,
+/// Cassandra, RabbitMQ, Kafka, ZooKeeper, etcd. They stand on one machine, and go with it.
+pub(super) fn is_store(port: u16) -> bool {
+    matches!(port, 2181 | 2379 | 3306 | 5432 | 5672 | 6379 | 9042 | 9092 | 9200 | 9300 | 11211 | 27017)
+}
+
 /// Where telephone systems take the ports of their streams from, by their defaults.
 const STREAMS: (u16, u16) = (10_000, 32_767);
 

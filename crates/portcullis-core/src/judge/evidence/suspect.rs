@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::ports::{Service, are_one_service, is_traceroute, is_worth_a_sweep};
+use super::ports::{Service, are_one_service, is_store, is_traceroute, is_worth_a_sweep};
 use super::weights::{Doubt, Doubts, Pace, Sign, Weights};
 use super::{Aim, Clocks, PIECES, SERVICES, Score};
 use crate::event::Kind;
@@ -22,11 +22,14 @@ const HABIT: u16 = 8;
 const REGULAR: u16 = 3;
 
 /// So many bare SYNs to closed ports, and what they lack is evidence: never alone.
-pub(super) const BARE: u32 = 2;
+const BARE: usize = 2;
 
 /// A TCP header with no option but the segment size's four bytes (RFC 9293 §3.7.1). Window scaling and SACK (RFC 7323,
 /// RFC 2018) are offered by every usual stack since 2000.
 const BARE_HEADER: u8 = 24;
+
+/// Windows that nmap and masscan offer in their raw SYNs, by every version since 2005; stacks offer more.
+const TOOL_WINDOWS: [u16; 4] = [1024, 2048, 3072, 4096];
 
 /// Visits that lie closer together are one: a browser opens several connections at once.
 const VISIT: Duration = Duration::from_secs(10);
@@ -72,6 +75,11 @@ impl Piece {
         contact.kind == Kind::Syn
             && matches!(contact.fingerprint.header_length, 1..=BARE_HEADER)
             && self.fast.0 > 0
+    }
+
+    /// Whether it is a bare SYN just as the usual scanners send it.
+    pub(super) fn is_of_a_tool(&self) -> bool {
+        self.is_bare() && TOOL_WINDOWS.contains(&self.probe.contact.fingerprint.window)
     }
 
     /// For whoever reads the verdict.
@@ -159,7 +167,8 @@ impl Suspect {
             self.pieces.remove(lightest);
         }
         let mut doubts = Doubts::default();
-        if has_just_stopped {
+        // What no stack sends is no attempt to come for the service.
+        if has_just_stopped && !probe.contact.is_proved_by_flags() {
             doubts = doubts.with(Doubt::JustStopped);
         }
         let sign = Sign::FirstClosed;
@@ -173,6 +182,20 @@ impl Suspect {
         self.pieces.push(piece);
         self.value();
         true
+    }
+
+    /// What his SYNs within `span` lack, if that is evidence: it counts once for all of them.
+    pub(super) fn lack(&self, span: Duration, now: Mono) -> Option<Sign> {
+        let (mut bare, mut of_a_tool) = (0, 0);
+        for piece in self.pieces.iter().filter(|piece| piece.is_within(span, now)) {
+            bare += usize::from(piece.is_bare());
+            of_a_tool += usize::from(piece.is_of_a_tool());
+        }
+        match () {
+            () if of_a_tool >= BARE => Some(Sign::ToolSyn),
+            () if bare >= BARE => Some(Sign::BareSyn),
+            () => None,
+        }
     }
 
     fn value(&mut self) {
@@ -251,10 +274,20 @@ impl Piece {
         if self.times >= HABIT {
             doubts = doubts.with(Doubt::Habit);
         }
+        if self.sign == Sign::FourthClosed
+            && is_aimed_at_a_store(self)
+            && before.iter().all(is_aimed_at_a_store)
+        {
+            doubts = doubts.with(Doubt::OneTrade);
+        }
         self.doubts = doubts;
         self.fast = weights.of(self.sign, doubts, Pace::Fast);
         self.patient = weights.of(self.sign, doubts, Pace::Patient);
     }
+}
+
+fn is_aimed_at_a_store(piece: &Piece) -> bool {
+    is_store(piece.probe.contact.target.port)
 }
 
 /// As what a probe is to be weighed after the `earlier` ones.

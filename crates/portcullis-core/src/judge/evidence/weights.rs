@@ -47,6 +47,8 @@ pub enum Sign {
     InPassing,
     /// A SYN without the options that every stack sends, of one who has looked for two closed services.
     BareSyn,
+    /// The same, once for all of them, with a window that the usual scanners offer.
+    ToolSyn,
     /// For him: a service is there.
     Touched,
     /// For him: he has used it.
@@ -80,6 +82,7 @@ impl Sign {
             Sign::LateAnswer => "it may be a late answer",
             Sign::InPassing => "it was hardly aimed at us",
             Sign::BareSyn => "without the options that every stack sends",
+            Sign::ToolSyn => "just as nmap and masscan send it",
             Sign::Touched => "a service is there",
             Sign::Used => "he has used it",
         }
@@ -112,8 +115,13 @@ pub const TABLE: &[Row] = &[
     ),
     row(Sign::SecondClosed, 0.90, 0.245, "Who has one thing out of date has a second one now and then."),
     row(Sign::ThirdClosed, 0.90, 0.18, "Three services of one host that are all gone: it has moved."),
-    row(Sign::FourthClosed, 0.90, 0.135, "Few friends know of four services of one host."),
-    row(Sign::LaterClosed, 0.90, 0.10, "Of five and more only those who look for them know."),
+    row(
+        Sign::FourthClosed,
+        0.90,
+        0.10,
+        "Few friends know of four services of one host that have nothing to do with each other.",
+    ),
+    row(Sign::LaterClosed, 0.90, 0.09, "Of five and more only those who look for them know."),
     row(Sign::Companion, 0.60, 0.36, "Clients try 443 after 80, 993 after 143, 139 after 445 by themselves."),
     row(Sign::Again, 0.10, 0.09, "The port is known to be closed already; little is learnt."),
     row(
@@ -155,7 +163,13 @@ pub const TABLE: &[Row] = &[
         Sign::BareSyn,
         0.60,
         0.18,
-        "nmap's and masscan's raw SYNs; also old devices and some health checks, so it counts once, and never alone.",
+        "Raw SYNs of scanners; also old devices and some health checks, so it counts once, and never alone.",
+    ),
+    row(
+        Sign::ToolSyn,
+        0.60,
+        0.06,
+        "nmap's and masscan's raw SYNs: hardly a device is left that offers so small a window and no option beside.",
     ),
     row(Sign::Touched, 0.30, 0.50, "Scanners find services too, friends come for them."),
     row(Sign::Used, 0.20, 0.55, "Few scanners stay and talk."),
@@ -182,13 +196,15 @@ pub enum Doubt {
     DataConnection,
     /// A service was there within the last hour: it starts again, or has just moved.
     JustStopped,
+    /// It is a store of data, as were all before it: one application asks for several, and they go together.
+    OneTrade,
     /// He has come there eight times and more: a client that does not give up. A scanner needs no second answer.
     Habit,
 }
 
 impl Doubt {
     /// All of them.
-    pub const ALL: [Doubt; 10] = [
+    pub const ALL: [Doubt; 11] = [
         Doubt::LeftOver,
         Doubt::Peer,
         Doubt::EndOfConnection,
@@ -198,6 +214,7 @@ impl Doubt {
         Doubt::ReturnPort,
         Doubt::DataConnection,
         Doubt::JustStopped,
+        Doubt::OneTrade,
         Doubt::Habit,
     ];
 
@@ -206,7 +223,7 @@ impl Doubt {
     pub fn hundredths(self, pace: Pace) -> i32 {
         match (self, pace) {
             // In a week many old things are asked for; five of them in a minute are another matter.
-            (Doubt::LeftOver, Pace::Fast) => 90,
+            (Doubt::LeftOver, Pace::Fast) => 85,
             (Doubt::LeftOver, Pace::Patient) => 70,
             (other, _) => other.hundredths_at_any_pace(),
         }
@@ -217,8 +234,9 @@ impl Doubt {
             Doubt::LeftOver => 100,
             Doubt::EndOfConnection => 70,
             Doubt::Peer | Doubt::NoReset | Doubt::ReturnPort | Doubt::Habit => 30,
-            Doubt::NoAnswer => 90,
+            Doubt::NoAnswer => 95,
             Doubt::Silence => 87,
+            Doubt::OneTrade => 80,
             Doubt::DataConnection => 10,
             Doubt::JustStopped => 10,
         }
@@ -237,6 +255,7 @@ impl Doubt {
             Doubt::ReturnPort => "it comes from a service's port",
             Doubt::DataConnection => "FTP servers open connections for data from there",
             Doubt::JustStopped => "a service was there within the hour",
+            Doubt::OneTrade => "one application asks for several stores of data",
             Doubt::Habit => "he comes again and again, as a client does",
         }
     }
@@ -319,14 +338,14 @@ mod tests {
         let weights = Weights::new(Score(2500), Score(100));
         let closed = Sign::CLOSED.map(|sign| weights.of(sign, Doubts::default(), Pace::Fast).0);
         assert!(closed.is_sorted(), "{closed:?}");
-        assert_eq!(closed, [1003, 1301, 1609, 1897, 2197]);
+        assert_eq!(closed, [1003, 1301, 1609, 2197, 2303]);
     }
 
     #[test]
     fn doubts_multiply() {
         let weights = Weights::new(Score(2500), Score(100));
         let doubts = Doubts::default().with(Doubt::NoAnswer).with(Doubt::Habit);
-        assert_eq!(weights.of(Sign::OddFlags, doubts, Pace::Fast), Score(675));
+        assert_eq!(weights.of(Sign::OddFlags, doubts, Pace::Fast), Score(712));
         assert_eq!(doubts.iter().collect::<Vec<_>>(), [Doubt::NoAnswer, Doubt::Habit]);
     }
 }
