@@ -254,6 +254,19 @@ fn whoever_meets_services_that_start_again_is_not_blamed() {
 }
 
 #[test]
+fn flags_that_no_stack_sends_are_blamed_also_where_a_service_has_just_been_met() {
+    for kind in [Kind::Fin, Kind::Null, Kind::Xmas] {
+        let mut story = normal();
+        story.services.ports.extend(8001..=8010);
+        for port in 8001..=8010 {
+            story.contact_from("198.51.100.8", 50_000, Kind::Syn, port);
+        }
+        let script = (8001..=8010).map(|port| (0.1, kind, 40_000, port));
+        assert_eq!(blamed_after(&mut story, script), Some(3), "{kind:?}");
+    }
+}
+
+#[test]
 fn a_service_that_has_come_takes_its_evidence_away_and_leaves_the_rest() {
     let mut story = weighing(evidence::Care::Normal);
     story.services.come_lately.insert(7003);

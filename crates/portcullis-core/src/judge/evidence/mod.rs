@@ -286,7 +286,9 @@ impl Judge for Evidence {
     fn weigh(&mut self, prefix: Prefix, probe: &Probe) -> Verdict {
         let probe = Probe { at: self.time(probe.at), ..*probe };
         let now = probe.at.mono;
-        let has_just_stopped = self.has_just_stopped(now, &probe.contact.target);
+        // Flags that no stack sends are no client's of a service, whether it runs or starts again.
+        let has_just_stopped =
+            !probe.contact.is_proved_by_flags() && self.has_just_stopped(now, &probe.contact.target);
         let suspect = self.suspects.remember(now, prefix, Suspect::default);
         if !suspect.take(&probe, has_just_stopped, &self.weights, &self.settings.clocks) {
             return Verdict::Open;
