@@ -26,44 +26,74 @@ impl Wire {
     fn tap(lab: &Lab) -> Wire {
         let filter = "dst portrange 7000-9999 and (tcp or udp)";
         let mut command = lab.victim.command("tcpdump");
-        command.args(["-n", "-l", "-t", "-i", "any", "--immediate-mode", "-Q", "in", filter]);
+        // In numbers too: what it says in words of a datagram hangs on the protocol that it knows the port by.
+        command.args(["-n", "-l", "-t", "-x", "-i", "any", "--immediate-mode", "-Q", "in", filter]);
         let mut tcpdump = Running::spawn(&mut command);
         tcpdump.wait_for_line(SOON, |line| line.contains("listening on"));
         Wire { tcpdump }
     }
 
     /// The transport, the port and the flags of each packet, in order, up to the last one that is waited for.
-    fn seen(mut self, last: &str) -> Vec<String> {
-        self.tcpdump.wait_for_line(SOON, |line| words(line).as_deref() == Some(last));
-        self.tcpdump.signal(Signal::SIGINT);
-        self.tcpdump.wait(SOON);
-        self.tcpdump.text(Stream::Out).lines().filter_map(words).collect()
+    fn seen(self, last: &str) -> Vec<String> {
+        self.until(|packets| packets.last().is_some_and(|packet| packet == last))
     }
-}
 
-impl Wire {
     /// The first so many packets.
-    fn count(mut self, packets: usize) -> Vec<String> {
-        let mut left = packets;
+    fn count(self, packets: usize) -> Vec<String> {
+        self.until(|seen| seen.len() == packets)
+    }
+
+    fn until(mut self, is_enough: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let mut text = String::new();
         self.tcpdump.wait_for_line(SOON, |line| {
-            left -= usize::from(words(line).is_some());
-            left == 0
+            text += &format!("{line}\n");
+            is_enough(&packets(&text))
         });
         self.tcpdump.signal(Signal::SIGINT);
         self.tcpdump.wait(SOON);
-        self.tcpdump.text(Stream::Out).lines().filter_map(words).collect()
+        packets(&self.tcpdump.text(Stream::Out))
     }
 }
 
-/// `7000 [S]`, `8000 UDP length 1`
-fn words(line: &str) -> Option<String> {
-    let (addresses, what) = line.split_once("> ")?.1.split_once(": ")?;
-    let port = addresses.rsplit('.').next()?;
-    let what = match what.strip_prefix("Flags ") {
-        Some(flags) => flags.split(',').next()?.to_owned(),
-        None => what.split(", ").collect::<Vec<_>>().join(" "),
+/// The packets of `tcpdump -x` that are there as a whole, in their own words.
+fn packets(text: &str) -> Vec<String> {
+    let mut packets: Vec<Vec<u8>> = Vec::new();
+    for line in text.lines() {
+        // "\t0x0010:  0a4d 0001 …" goes on with what a line without an indent has begun.
+        match (line.strip_prefix("\t0x").and_then(|line| line.split_once(':')), packets.last_mut()) {
+            (Some((_, digits)), Some(packet)) => {
+                let digits: String = digits.split_whitespace().collect();
+                let bytes = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
+                packet.extend(bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+            }
+            _ if line.contains(" > ") => packets.push(Vec::new()),
+            _ => {}
+        }
+    }
+    packets.iter().filter_map(|packet| words(packet)).collect()
+}
+
+/// `7000 [S]`, `8000 UDP length 1`; nothing of a packet that is not there as a whole.
+fn words(packet: &[u8]) -> Option<String> {
+    let number = |at: usize| Some(usize::from(*packet.get(at)?) << 8 | usize::from(*packet.get(at + 1)?));
+    // RFC 791 §3.1 and RFC 8200 §3; a knock has no extension headers.
+    let (head, protocol, length) = match packet.first()? >> 4 {
+        4 => (usize::from(packet[0] & 15) * 4, *packet.get(9)?, number(2)?),
+        _ => (40, *packet.get(6)?, 40 + number(4)?),
     };
-    Some(format!("{port} {what}"))
+    if packet.len() < length {
+        return None;
+    }
+    let port = number(head + 2)?;
+    Some(match protocol {
+        17 => format!("{port} UDP length {}", number(head + 4)? - 8),
+        _ => {
+            // RFC 9293 §3.1, from the lowest bit; ECN's two are not of interest.
+            let flags = packet.get(head + 13)?;
+            let set = "FSRP.U".chars().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1);
+            format!("{port} [{}]", set.map(|(_, letter)| letter).collect::<String>())
+        }
+    })
 }
 
 fn ours(lab: &Lab, words: &[&str]) -> Output {
