@@ -56,6 +56,9 @@ pub(crate) struct Attempt {
     pub(crate) right: u8,
     /// Which, where their order is free: one bit each.
     pub(crate) which: u32,
+    /// At a rotating sequence: how many packets to ports that might have been steps, and were none, have come since its
+    /// first step ([`super::rotating::Shape::others`]).
+    pub(crate) others: u16,
     /// Whether it has opened its door, and is kept only to see whether its source goes on to scan.
     pub(crate) is_done: bool,
     /// The packets that were its right steps, by their numbers in [`Knocker::packets`].

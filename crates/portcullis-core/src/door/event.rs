@@ -156,7 +156,8 @@ pub struct Trace {
     pub why: Why,
     /// Whose key it was made with, where that is proved.
     pub user: Option<User>,
-    /// Sender's clock minus ours, in seconds, where it can be told.
+    /// The time in the knock minus ours, in seconds, where it can be told: how far the sender's clock is ahead, or (see
+    /// [`tells_age`]) how old the knock is.
     pub clock_difference: Option<i64>,
 }
 
@@ -187,6 +188,8 @@ pub enum Why {
     Clock,
     /// It has been used before.
     Replayed,
+    /// It has been used before, and the door is open to its sender.
+    Repeated,
     /// It is from before the program's start (or shortly after): it may have been used then.
     BeforeStart,
     /// Nobody's key makes it right, or it was changed on its way.
@@ -213,11 +216,14 @@ impl Why {
             Why::NotSpent => "was right, but its sequence could not be struck from the file",
             Why::WrongStep => "had a step out of order",
             Why::TimedOut => "took too long",
-            Why::OtherPorts => "looked like a scan: its source touched too many other ports",
+            Why::OtherPorts => {
+                "looked like a scan: its source touched too many other ports shortly before it, or meanwhile"
+            }
             Why::Ignored => "was ignored: too many wrong tries from there",
             Why::Crowded => "was forgotten: too many others knocked at the same time",
             Why::Clock => "was made for another time: a clock is wrong",
             Why::Replayed => "has been used before",
+            Why::Repeated => "was used already in this time step; the door is open to him",
             Why::BeforeStart => "may have been used before the program started",
             Why::NotAuthentic => "was made with another key, or changed on its way",
             Why::Spa(refusal) => refusal.words(),
@@ -225,6 +231,25 @@ impl Why {
             Why::Address => "asked for an address that can't be let in",
             Why::NotAGuest => "was for an address that is no guest of this door",
         }
+    }
+}
+
+/// Whether the time in a knock that ended with these words ([`Why::words`]) tells how old it is, rather than what is wrong
+/// with a clock: what was used before was right when it was made.
+#[must_use]
+pub fn tells_age(why: &str) -> bool {
+    [Why::Replayed, Why::Repeated, Why::Spa(Refusal::Replayed)].iter().any(|own| own.words() == why)
+}
+
+/// For people: what [`Trace::clock_difference`] means behind these words ([`Why::words`]); nothing if it is 0.
+#[must_use]
+pub fn clock_words(why: &str, seconds: i64) -> String {
+    match seconds {
+        0 => String::new(),
+        _ if tells_age(why) && seconds < 0 => {
+            format!("; it was made {} s before, by its own clock", seconds.unsigned_abs())
+        }
+        _ => format!("; its clock differs by {seconds:+} s"),
     }
 }
 
@@ -249,10 +274,9 @@ impl Event {
                 format!("door {door} is shut for {} ({})", opening.address, why.words())
             }
             Event::Attempt(trace) => {
-                let clock = match trace.clock_difference {
-                    Some(seconds) if seconds != 0 => format!("; its clock differs by {seconds:+} s"),
-                    _ => String::new(),
-                };
+                let clock = trace
+                    .clock_difference
+                    .map_or(String::new(), |seconds| clock_words(trace.why.words(), seconds));
                 format!(
                     "door {door} step {} of {}: the knock by {} {}{clock}",
                     trace.step,

@@ -139,6 +139,37 @@ impl Shape {
         at.0.as_secs() / self.period
     }
 
+    /// How many packets to other choices may come between the first step and the last one; `None` where no more can be
+    /// allowed than at a door with a sequence that is always the same.
+    ///
+    /// A stranger can't know the steps, so he has to hit them by chance, and it is arithmetic that keeps scans out: behind
+    /// a first hit, `k` more packets to distinct choices hit all the other `length - 1` steps with a chance below
+    /// `(k / N)^(length - 1)`, where `N` is the number of choices and `k` = others allowed + `length - 1`. This is the
+    /// largest `k` for which that stays below 1e-9: 475 of 30,000 choices with six steps (so 470 others), and 1022 of
+    /// 64,512. It is as large as can be, since whoever forges packets in a guest's name makes the others in the middle of
+    /// his knock.
+    #[must_use]
+    pub fn others(&self) -> Option<u16> {
+        /// The chance of one attempt to be right by accident stays below this.
+        const CHANCE: f64 = 1e-9;
+        /// Whoever sends more is a scanner, whatever the arithmetic says.
+        const MOST: f64 = 1024.0;
+        let rest = f64::from(self.length - 1);
+        let tries = self.choices() as f64 * CHANCE.powf(rest.recip());
+        let others = (tries - rest).floor().min(MOST);
+        (others > super::touched::OTHERS as f64).then_some(others as u16)
+    }
+
+    /// Whether this port may be a step.
+    pub(crate) fn is_choice(&self, protocol: Protocol, port: u16) -> bool {
+        let is_offered = match protocol {
+            Protocol::Tcp => self.tcp,
+            Protocol::Udp => self.udp,
+            _ => false,
+        };
+        is_offered && self.ports.contains(port)
+    }
+
     fn choices(&self) -> usize {
         self.ports.count() * (usize::from(self.tcp) + usize::from(self.udp))
     }
@@ -277,6 +308,22 @@ mod tests {
         assert_eq!(Shape::new(ports(), false, false, 6, 30), Err(ShapeError::Ports));
         assert!(Shape::new(ports(), true, false, 6, 30).unwrap().bits() > 50.0);
         assert!(Shape::default().bits() > 79.0);
+    }
+
+    #[test]
+    fn as_many_other_packets_as_chance_allows_and_no_more() {
+        let shape = |first, last, udp, length| {
+            Shape::new(PortSet::from_ranges([(first, last)]), true, udp, length, 30).unwrap()
+        };
+        assert_eq!(Shape::default().others(), Some(470));
+        assert_eq!(shape(1024, 65_535, false, 6).others(), Some(1017));
+        assert_eq!(shape(1024, 65_535, true, 8).others(), Some(1024));
+        assert_eq!(shape(20_000, 20_999, false, 3).others(), None, "so few are guarded as a plain sequence");
+        for own in [Shape::default(), shape(20_000, 29_999, true, 6), shape(20_000, 20_999, false, 16)] {
+            let rest = f64::from(own.length - 1);
+            let tries = f64::from(own.others().unwrap()) + rest;
+            assert!((tries / own.choices() as f64).powf(rest) < 1e-9, "{own:?}");
+        }
     }
 
     #[test]

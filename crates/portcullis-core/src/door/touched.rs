@@ -8,7 +8,7 @@ use crate::scan::sources::{Memory, Secret, Sources};
 use crate::time::Mono;
 
 /// An attempt whose source touched more other ports than this is taken for a scan. A guest tries the door itself, and
-/// one or two things besides.
+/// one or two things besides. Rotating sequences have a rule of their own ([`super::rotating::Shape::others`]).
 pub(crate) const OTHERS: usize = 4;
 
 /// How long before the first knock touching counts.

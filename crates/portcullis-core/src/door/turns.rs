@@ -41,6 +41,8 @@ pub(crate) struct Turns {
     pub(crate) id: DoorId,
     pub(crate) name: Name,
     lock: Rotating,
+    /// An attempt with more other packets than this is taken for a scan; `None`: as with a sequence.
+    pub(crate) others: Option<u16>,
     /// The time step that the table is for.
     current: Option<u64>,
     all: Vec<Arc<Turn>>,
@@ -56,6 +58,7 @@ impl Turns {
         Turns {
             id,
             name,
+            others: lock.shape.others(),
             lock,
             current: None,
             all: Vec::new(),
@@ -86,6 +89,11 @@ impl Turns {
     /// Whether this port is a step of one of the same user's sequences.
     pub(crate) fn is_of(&self, user: &User, port: Port) -> bool {
         self.by_port.get(&port).is_some_and(|turns| turns.iter().any(|turn| turn.user == *user))
+    }
+
+    /// Whether this port might be a step.
+    pub(crate) fn is_choice(&self, (protocol, port): Port) -> bool {
+        self.lock.shape.is_choice(protocol, port)
     }
 
     /// What a sequence would be good for now.

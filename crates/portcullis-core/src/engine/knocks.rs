@@ -231,6 +231,8 @@ impl Engine {
                     }
                 }
                 Outcome::Failed { door, source, step, of, why, user, clock } => {
+                    let is_in = || self.doors.openings.get(now, (door, source)).is_some();
+                    let why = if why == Why::Replayed && is_in() { Why::Repeated } else { why };
                     self.trace(now, &Told { door, source, step, of, user, clock }, why);
                 }
                 Outcome::Right { door, source, of, leads, user, clock } => {

@@ -245,6 +245,21 @@ fn services_that_a_guest_uses_are_no_scan() {
 }
 
 #[test]
+fn who_touched_five_closed_ports_before_his_knock_is_told_so() {
+    let mut story = Story::with(with(vec![ssh()]));
+    story.knock(GUEST, &[1001, 1002, 1003, 1004, 1005]);
+    story.pass(seconds(5));
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(!story.is_open(GUEST));
+    let trace = story.engine.traces().remove(0);
+    assert_eq!((trace.why, trace.step, trace.source), (Why::OtherPorts, 1, address(GUEST)));
+    assert!(trace.why.words().contains("shortly before it"), "{}", trace.why.words());
+    story.pass(seconds(11));
+    story.knock(GUEST, &[7000, 9000, 8000]);
+    assert!(story.is_open(GUEST), "a few seconds later he gets in");
+}
+
+#[test]
 fn who_guesses_is_not_listened_to_for_a_while() {
     let patience = Some(Patience { tries: 3, pause: seconds(100) });
     let mut story = Story::with(with(vec![Door { patience, ..ssh() }]));

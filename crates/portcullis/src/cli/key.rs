@@ -171,7 +171,8 @@ fn rotating(arguments: &RotatingArguments) -> Result<String, Failure> {
 
 fn for_the_guest(path: &Path) -> String {
     format!(
-        "The guest gets a copy by a safe way (scp), and opens by: portcullis knock --key {} HOST",
+        "The guest gets a copy by a safe way (scp), and opens by: portcullis knock --key {} --until-open 22 HOST\n\
+         (22, or whatever port the door opens: knock waits until it answers, and says so)",
         path.file_name().unwrap_or_default().display()
     )
 }

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use portcullis_core::door::event::clock_words;
 
 use crate::escape::Escaped;
 use crate::record::events::Node;
@@ -153,8 +154,8 @@ pub fn at_door(event: &Node) -> String {
     let (door, source) = (text("door"), text("source"));
     let user = event.text("user").map_or(String::new(), |user| format!(", {user}"));
     let clock = match event.get("clock_difference") {
-        Some(Node::Whole(seconds)) if *seconds > 0 => format!("; its clock differs by +{seconds} s"),
-        Some(Node::Negative(seconds)) => format!("; its clock differs by {seconds} s"),
+        Some(Node::Whole(seconds)) => clock_words(text("why"), i64::try_from(*seconds).unwrap_or(i64::MAX)),
+        Some(Node::Negative(seconds)) => clock_words(text("why"), *seconds),
         _ => String::new(),
     };
     match (text("event"), event.text("why")) {

@@ -241,7 +241,12 @@ pub enum Outcome {
         address: IpAddr,
     },
     /// The door was not open for whoever was meant.
-    NotOpen(String),
+    NotOpen {
+        /// Which.
+        door: String,
+        /// Who was meant; `None` is everybody.
+        address: Option<IpAddr>,
+    },
     /// The door was not opened.
     NotOpened {
         /// Which.

@@ -123,9 +123,12 @@ fn outcome(outcome: &Outcome) -> Reply {
             }
         },
         Outcome::Closed { door, address } => done(format!("door {door} is shut for {address}")),
-        Outcome::NotOpen(door) => not_done(
+        Outcome::NotOpen { door, address: None } => {
+            not_done(Exit::Failed, format!("nobody is in by door {door}: it is shut to everybody already"))
+        }
+        Outcome::NotOpen { door, address: Some(address) } => not_done(
             Exit::Failed,
-            format!("door {door} is open for nobody who was meant; portcullis doors lists for whom"),
+            format!("door {door} is not open for {address}; portcullis doors lists who is in"),
         ),
         Outcome::NotOpened { door, why } => not_done(Exit::Failed, format!("door {door}: {why}")),
         Outcome::Mode { mode, until, hits } => done(mode_holds(*mode, *until, hits)),

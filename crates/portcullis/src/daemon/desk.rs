@@ -115,7 +115,7 @@ pub fn answer(
             perform(engine);
             let outcome = |own: Opening| Outcome::Closed { door: own.name, address: own.address };
             match closed.is_empty() {
-                true => Answer::Outcomes(vec![Outcome::NotOpen(door)]),
+                true => Answer::Outcomes(vec![Outcome::NotOpen { door, address }]),
                 false => Answer::Outcomes(closed.into_iter().map(outcome).collect()),
             }
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use portcullis_core::door::event::tells_age;
 use portcullis_sys::capabilities::{self, Capability};
 use portcullis_sys::clock;
 use portcullis_sys::route;
@@ -212,6 +213,7 @@ fn synchronized() -> Finding {
 fn by_knocks(events: &[Value]) -> Option<Finding> {
     let mut differences: Vec<(i64, &str)> = events
         .iter()
+        .filter(|event| !event["why"].as_str().is_some_and(tells_age))
         .filter_map(|event| Some((event["clock_difference"].as_i64()?, event["source"].as_str()?)))
         .filter(|(seconds, _)| seconds.abs() >= CLOCK_SECONDS)
         .collect();
@@ -241,6 +243,8 @@ mod tests {
     fn several_guests_who_agree_are_right_about_the_time() {
         let knock = |source: &str, seconds: i64| json!({"source": source, "clock_difference": seconds});
         assert_eq!(by_knocks(&[]), None);
+        let replay = json!({"source": "192.0.2.1", "clock_difference": -90, "why": "has been used before"});
+        assert_eq!(by_knocks(&[replay]), None, "that is how old it is");
         assert_eq!(by_knocks(&[knock("192.0.2.1", 12), json!({"source": "192.0.2.2"})]), None);
         let one = by_knocks(&[knock("192.0.2.1", -3600), knock("192.0.2.1", -3601)]).unwrap();
         assert_eq!(one.grade, Grade::Warning, "{one:?}");

@@ -97,6 +97,59 @@ fn forged_packets_do_not_disturb_a_rotating_knock() {
     assert_eq!(guests(&guard, "ssh"), [GUEST], "{:?}", guard.events());
 }
 
+/// Sends SYNs with the guest's address to one closed port after the other, 300 in a second, as long as it is kept.
+fn forge_for_ever(lab: &Lab) -> testbed::Running {
+    let victim = lab.victim4().to_string();
+    lab.attacker.start(&["hping3", "-q", "-S", "-a", GUEST, "-p", "++20000", "-i", "u3300", &victim])
+}
+
+#[test]
+fn who_forges_syns_to_closed_ports_all_the_time_keeps_out_no_rotating_guest_and_no_single_packet() {
+    let Some(lab) = lab() else { return };
+    if !testbed::has(&["hping3"]) {
+        return;
+    }
+    let _service = serve(&lab.victim);
+    let place = Place::new("");
+    let (key, host, client) =
+        (place.file("anna.key"), place.file("host.access"), place.file("guest.fwknoprc"));
+    let [key, host, client] = [&key, &host, &client].map(|path| path.to_str().unwrap());
+    let opens = format!("tcp/{SERVICE}");
+    let rotating = ["rotating", "--door", "ssh", "--user", "anna", "--time-step", "10s", "-o", key];
+    let spa = ["spa", "--user", "anna", "--opens", &opens, "-o", host, "--client", client];
+    for words in [&rotating[..], &spa] {
+        let said = portcullis(&[&["key"], words].concat());
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    place.configure(&format!(
+        "[door.ssh]\nkind = \"rotating\"\nkeys = [\"{key}\"]\ntime_step = \"10s\"\nopens = \"{opens}\"\n\
+         open_for = \"1h\"\n[door.web]\nkind = \"spa\"\nusers = \"{host}\"\nopens = \"{opens}\"\nopen_for = \"1h\"\n"
+    ));
+    let mut guard = Guard::at(&lab.victim, &place, &[]);
+    let victim = lab.victim4().to_string();
+    let _forger = forge_for_ever(&lab);
+    // The forger is there long before the guest, and is heard.
+    guard.wait_for(SOON, |event| event["event"] == "scan" && event["source"] == GUEST);
+    for (door, words) in [("ssh", ["knock", "--key", key]), ("web", ["spa", "--key", client])] {
+        // What was made before the start, or shortly after, is refused.
+        testbed::wait_until(4 * SOON, "a knock that opens amid forged packets", || {
+            let mut command = lab.attacker.command(PROGRAM);
+            let output = command.args(words).arg(&victim).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let since = std::time::Instant::now();
+            while since.elapsed() < std::time::Duration::from_secs(2) {
+                if guests(&guard, door) == [GUEST] {
+                    return Some(());
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            None
+        });
+    }
+    let spoiled = |event: &serde_json::Value| event["why"].to_string().contains("looked like a scan");
+    assert!(!guard.told("knock").iter().any(spoiled), "{:?}", guard.told("knock"));
+}
+
 #[test]
 fn the_distributions_knock_opens_our_doors() {
     let Some(lab) = lab() else { return };

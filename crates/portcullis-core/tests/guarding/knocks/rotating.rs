@@ -1,7 +1,7 @@
 //! Stories of doors whose sequence follows from a key and the time.
 
 use portcullis_core::door::rotating::{HostId, Shape, derive};
-use portcullis_core::door::{Key, Rotating, User};
+use portcullis_core::door::{Key, Rotating, Trace, User};
 use portcullis_core::time::Wall;
 use zeroize::Zeroizing;
 
@@ -149,7 +149,7 @@ fn a_guest_who_knocks_twice_is_no_scanner_and_who_repeats_his_knock_is() {
     for _ in 0..3 {
         send(&mut story, GUEST, &knock);
     }
-    assert_eq!((story.engine.counters().probes, story.last_why()), (0, Why::Replayed));
+    assert_eq!((story.engine.counters().probes, story.last_why()), (0, Why::Repeated));
     assert!(story.is_open(GUEST) && story.kernel.is_empty());
     send(&mut story, "198.51.100.9", &knock);
     assert!(!story.is_open("198.51.100.9"));
@@ -249,6 +249,85 @@ fn forged_packets_in_the_middle_do_not_disturb_a_rotating_knock() {
     story.syn(GUEST, knock[1].1);
     send(&mut story, GUEST, &knock[3..]);
     assert!(story.is_open(GUEST));
+}
+
+/// So many ports that are no steps, but might be.
+fn others(story: &Story, count: usize) -> Vec<u16> {
+    let of_ann: Vec<u16> = (-12..=12).flat_map(|away| steps(story, 1, away)).map(|(_, port)| port).collect();
+    (20_000..50_000).step_by(7).filter(|port| !of_ann.contains(port)).take(count).collect()
+}
+
+#[test]
+fn hundreds_of_forged_packets_before_and_amid_it_do_not_disturb_a_rotating_knock() {
+    for (before, amid) in [(5, 0), (4000, 0), (0, 5), (0, 450), (2000, 450)] {
+        let mut story = Story::with(with(vec![rotating()]));
+        let knock = steps(&story, 1, 0);
+        let forged = others(&story, before + amid);
+        for port in &forged[..before] {
+            story.syn(GUEST, *port);
+            story.now = story.now.later(millis(4));
+        }
+        send(&mut story, GUEST, &knock[..3]);
+        for port in &forged[before..] {
+            story.syn(GUEST, *port);
+        }
+        send(&mut story, GUEST, &knock[3..]);
+        assert!(story.is_open(GUEST), "{before} before, {amid} amid");
+    }
+}
+
+#[test]
+fn more_other_packets_than_chance_allows_spoil_a_rotating_knock_and_leave_a_trace() {
+    for (amid, opens) in [(470, true), (471, false)] {
+        let mut story = Story::with(with(vec![rotating()]));
+        let knock = steps(&story, 1, 0);
+        send(&mut story, GUEST, &knock[..2]);
+        for port in others(&story, amid) {
+            story.syn(GUEST, port);
+        }
+        send(&mut story, GUEST, &knock[2..]);
+        assert_eq!(story.is_open(GUEST), opens, "{amid}");
+        if !opens {
+            let spoiled = |trace: &Trace| {
+                trace.why == Why::OtherPorts
+                    && (trace.step, trace.of) == (2, 6)
+                    && trace.source == address(GUEST)
+            };
+            assert!(story.engine.traces().iter().any(spoiled), "{:?}", story.engine.traces());
+            send(&mut story, GUEST, &knock);
+            assert!(story.is_open(GUEST), "the next one of the same half minute");
+        }
+    }
+}
+
+#[test]
+fn who_hits_single_steps_in_a_guests_name_does_not_keep_out_his_knock() {
+    let mut story = Story::with(with(vec![rotating()]));
+    let mut knock = steps(&story, 1, 0);
+    let hit: Vec<_> = (-10..=10)
+        .filter(|away| *away != 0)
+        .flat_map(|away| [(1, away), (2, away)])
+        .map(|(key, away)| steps(&story, key, away)[0])
+        .filter(|hit| !knock.contains(hit))
+        .collect();
+    assert!(hit.len() > 32, "more than are followed at once");
+    send(&mut story, GUEST, &hit);
+    knock.reverse();
+    send(&mut story, GUEST, &knock);
+    assert!(story.is_open(GUEST));
+}
+
+#[test]
+fn a_knock_again_in_the_same_half_minute_says_that_the_door_is_open() {
+    let mut story = Story::with(with(vec![rotating()]));
+    let knock = steps(&story, 1, 0);
+    send(&mut story, GUEST, &knock);
+    send(&mut story, GUEST, &knock);
+    assert_eq!(story.last_why(), Why::Repeated);
+    story.engine.close(story.now, SSH, None);
+    story.told();
+    send(&mut story, GUEST, &knock);
+    assert_eq!(story.last_why(), Why::Replayed);
 }
 
 #[test]
