@@ -1,6 +1,7 @@
 //! From a contact to a verdict: the middle of a packet's journey.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::answering::{Case, Proof};
@@ -9,6 +10,7 @@ use crate::door::Mark;
 use crate::event::{Decision, Fate, Kind, What};
 use crate::judge::{self, Judge, Meeting, Verdict};
 use crate::net::{Endpoint, Prefix, Protocol};
+use crate::policy::Local;
 use crate::scan::answers::Outcome;
 use crate::scan::classify;
 use crate::scan::{Contact, Probe, Weight};
@@ -117,6 +119,18 @@ impl Engine {
                     self.meet(settled.at, &settled.contact, Meeting::Used);
                     continue;
                 }
+                Outcome::BrokenOff => {
+                    self.break_off(settled.at, settled.contact, host);
+                    continue;
+                }
+                Outcome::OnlyRefused => {
+                    let is_judged = matches!(self.view_of(&settled.contact.target), View::Capture)
+                        && !self.is_counted_without_judging(&settled.contact);
+                    if !is_judged {
+                        continue;
+                    }
+                    true
+                }
                 Outcome::Refused => true,
                 Outcome::Silence => self.is_silence_telling(&settled.contact),
             };
@@ -124,6 +138,32 @@ impl Engine {
             let Some(weight) = classify::weight(&settled.contact, ephemeral) else { continue };
             let weight = if is_telling { weight } else { weight.max(Weight::Unanswered) };
             self.count(Probe { contact: settled.contact, at: settled.at, weight, mark: None }, host);
+        }
+    }
+
+    /// A service answered, and his handshake was broken off: over many addresses that is a sweep.
+    fn break_off(&mut self, now: Now, contact: Contact, host: &mut dyn Host) {
+        if !matches!(self.settings.judge, judge::Settings::Evidence(_)) {
+            return;
+        }
+        let unit = self.policy.unit(contact.source, contact.target.address);
+        let probe = Probe { contact, at: now, weight: Weight::HalfOpen, mark: None };
+        for probe in self.broken_off.ask(unit, probe) {
+            self.count(probe, host);
+        }
+    }
+
+    /// In a capture without its host's addresses its own watching of others comes by too. Whom an answer goes to that
+    /// asked from nearby is no sweeper for that.
+    pub(super) fn hear_echo(&mut self, now: Now, asker: IpAddr, address: IpAddr) {
+        if self.policy.surroundings().local != Local::Any {
+            return;
+        }
+        let unit = self.policy.unit(asker, address);
+        if self.sweeps.answer(&unit, address) {
+            let endpoint = Endpoint { protocol: Protocol::Icmp, address, port: 0 };
+            // Less evidence convicts nobody.
+            let _ = self.judge.withdraw(now, &unit, endpoint);
         }
     }
 
@@ -231,7 +271,7 @@ impl Engine {
             .judge_by(proof)
             .evidence(&unit)
             .iter()
-            .filter(|probe| !probe.contact.is_proved_by_flags())
+            .filter(|probe| !probe.contact.is_proved_by_flags() && probe.weight != Weight::HalfOpen)
             .map(|probe| (probe.contact.target, probe.contact))
             .collect();
         for (endpoint, contact) in asked {

@@ -139,6 +139,8 @@ pub struct Engine {
     decoder: Decoder,
     answers: Answers,
     sweeps: Sweeps,
+    /// Handshakes that their senders broke off, counted in the same way.
+    broken_off: Sweeps,
     patterns: Patterns,
     judge: Box<dyn Judge>,
     /// Sees only probes that prove who sent them: whom it convicts is banned, whom only the other convicts is held.
@@ -181,6 +183,7 @@ impl Engine {
             decoder: Decoder::new(FragmentLimits::default(), secret.0),
             answers: Answers::new(secret),
             sweeps: Sweeps::new(secret),
+            broken_off: Sweeps::new(secret),
             patterns: Patterns::new(secret),
             judge: settings.judge.judge(timing, secret),
             judge_of_proved: settings.judge.judge(timing, secret),
@@ -248,7 +251,12 @@ impl Engine {
             self.answers.learn(now, &packet);
         }
         let contact = classify::contact(&packet, interface);
+        let is_echo = classify::is_echo_reply(&packet);
+        let (source, destination) = (packet.source, packet.destination);
         if learns {
+            if is_echo {
+                self.hear_echo(now, destination, source);
+            }
             // What waited may be settled by this very packet, and must count before what follows it.
             self.settle(now, host);
         }

@@ -147,7 +147,7 @@ fn weight(probe: &Probe) -> u32 {
     match probe.weight {
         Weight::Firm => FIRM,
         Weight::Unanswered => 2,
-        Weight::Doubtful => 1,
+        Weight::Doubtful | Weight::HalfOpen => 1,
     }
 }
 

@@ -5,18 +5,23 @@
 //! datagram says service; a RST, an ABORT or an ICMP error says none; [`PATIENCE`] of silence says none as well. All
 //! tables are bounded; what does not fit is decided at once, as if the silence were over.
 //!
+//! A handshake that its own sender breaks off where a service has answered is told too: scanners do that, and clients
+//! that have got an answer elsewhere first.
+//!
 //! Where a capture shows one direction only, a client who goes on after its SYN tells as much: it has seen an answer.
-//! This holds only for targets that are never heard; where they are, their own answers tell.
+//! This holds only for targets that are never heard; where they are, their own answers tell. Where it shows the other
+//! direction only, a refusal tells that somebody has asked.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::event::Kind;
 use crate::net::{Endpoint, Protocol};
-use crate::scan::Contact;
 use crate::scan::sources::Secret;
+use crate::scan::{Contact, Fingerprint};
 use crate::time::{Mono, Now};
-use crate::wire::{Packet, TcpFlags, Transport};
+use crate::wire::{Packet, Tcp, TcpFlags, Transport};
 
 /// How long a contact waits for its answer, in capture time.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,6 +51,10 @@ pub enum Outcome {
     Answered,
     /// A service that its sender then spoke to. Told once, after [`Outcome::Answered`] or in its place.
     Used,
+    /// A service, and its sender broke the handshake off with a reset.
+    BrokenOff,
+    /// A refusal, of which nothing else is in the capture: no packet of its sender is.
+    OnlyRefused,
 }
 
 /// SCTP's chunk that refuses an association (RFC 9260 §3.3.7).
@@ -69,6 +78,14 @@ impl Flow {
         let to = Endpoint { protocol: self.to.protocol, address: self.from, port: self.from_port };
         Flow { from: self.to.address, from_port: self.to.port, to }
     }
+}
+
+/// A contact that a service has answered.
+#[derive(Clone, Copy)]
+struct Answered {
+    contact: Contact,
+    /// Whether its sender has finished the handshake.
+    is_finished: bool,
 }
 
 /// A map that forgets its oldest entries beyond [`CAPACITY`].
@@ -116,7 +133,11 @@ pub struct Answers {
     services: Recent<Endpoint, ()>,
     conversations: Recent<Flow, ()>,
     /// Contacts that a service has answered, until their sender speaks.
-    answered: Recent<Flow, Contact>,
+    answered: Recent<Flow, Answered>,
+    /// Refusals of something that was not seen, until it is clear that it never will be.
+    unseen: VecDeque<(Now, Contact)>,
+    /// Whoever has sent a packet.
+    heard: Recent<IpAddr, ()>,
     /// Whoever was contacted, and whether he was heard since.
     targets: Recent<IpAddr, bool>,
     has_two_ways: bool,
@@ -133,6 +154,8 @@ impl Answers {
             services: Recent::new(secret),
             conversations: Recent::new(secret),
             answered: Recent::new(secret),
+            unseen: VecDeque::new(),
+            heard: Recent::new(secret),
             targets: Recent::new(secret),
             has_two_ways: false,
         }
@@ -140,6 +163,7 @@ impl Answers {
 
     /// Learns from any packet of the capture, before it is judged: it may be somebody's answer.
     pub fn learn(&mut self, now: Now, packet: &Packet<'_>) {
+        self.heard.insert(packet.source, ());
         if let Some(is_heard) = self.targets.map.get_mut(&packet.source) {
             *is_heard = true;
             self.has_two_ways = true;
@@ -148,7 +172,10 @@ impl Answers {
             Transport::Tcp(tcp) => {
                 let back = reverse(packet, Protocol::Tcp, tcp.source_port, tcp.destination_port);
                 if tcp.flags.has(TcpFlags::RST) {
-                    self.refuse(&back);
+                    self.break_off(now, &back.turned(), &tcp);
+                    if !self.refuse(&back) {
+                        self.refuse_unseen(now, packet, &tcp);
+                    }
                 } else if tcp.flags.has(TcpFlags::ACK) {
                     if tcp.flags.has(TcpFlags::SYN) {
                         self.services.insert(back.to, ());
@@ -203,7 +230,7 @@ impl Answers {
 
     /// Minds a contact to a known service, so that it is told when its sender speaks to it.
     pub fn mind(&mut self, contact: &Contact) {
-        self.answered.insert(Flow::of(contact), *contact);
+        self.answered.insert(Flow::of(contact), Answered { contact: *contact, is_finished: false });
     }
 
     /// Whether something has answered at `endpoint`.
@@ -248,13 +275,23 @@ impl Answers {
             self.give_up(since, &flow);
             self.queue.pop_front();
         }
+        while let Some(&(at, contact)) = self.unseen.front()
+            && now.since(at.mono) >= PATIENCE
+        {
+            self.unseen.pop_front();
+            if !self.heard.contains(&contact.source) {
+                self.settled.push(Settled { contact, at, outcome: Outcome::OnlyRefused });
+            }
+        }
         std::mem::take(&mut self.settled)
     }
 
     /// When the next contact has waited long enough.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.queue.front().map(|&(since, _)| since + PATIENCE)
+        let waiting = self.queue.front().map(|&(since, _)| since);
+        let unseen = self.unseen.front().map(|(at, _)| at.mono);
+        waiting.into_iter().chain(unseen).min().map(|since| since + PATIENCE)
     }
 
     /// Whether the capture holds packets from the side that was contacted; without them silence means little.
@@ -288,7 +325,7 @@ impl Answers {
         let Some((contact, at)) = self.waiting.remove(flow) else { return false };
         self.settled.push(Settled { contact, at, outcome });
         if outcome == Outcome::Answered {
-            self.answered.insert(*flow, contact);
+            self.answered.insert(*flow, Answered { contact, is_finished: false });
         }
         true
     }
@@ -306,15 +343,53 @@ impl Answers {
                 self.conversations.insert(*flow, ());
             }
         }
-        if has_data && let Some(contact) = self.answered.map.remove(flow) {
+        if let Some(answered) = self.answered.map.get_mut(flow) {
+            answered.is_finished = true;
+        }
+        if has_data && let Some(Answered { contact, .. }) = self.answered.map.remove(flow) {
             self.settled.push(Settled { contact, at: now, outcome: Outcome::Used });
         }
     }
 
-    fn refuse(&mut self, flow: &Flow) {
-        if let Some((contact, at)) = self.waiting.remove(flow) {
-            self.settled.push(Settled { contact, at, outcome: Outcome::Refused });
+    /// The sender of `flow` resets it: a handshake that he began is broken off if this is the next thing that he says
+    /// (RFC 9293 §3.10.7.3: the reset of a SYN-ACK that nobody waits for).
+    fn break_off(&mut self, now: Now, flow: &Flow, reset: &Tcp) {
+        let Some(&Answered { contact, is_finished }) = self.answered.map.get(flow) else { return };
+        let is_next = reset.sequence == contact.fingerprint.sequence.wrapping_add(1);
+        if contact.kind == Kind::Syn && !is_finished && is_next {
+            self.answered.map.remove(flow);
+            self.settled.push(Settled { contact, at: now, outcome: Outcome::BrokenOff });
         }
+    }
+
+    /// Whether something waited for it.
+    fn refuse(&mut self, flow: &Flow) -> bool {
+        let Some((contact, at)) = self.waiting.remove(flow) else { return false };
+        self.settled.push(Settled { contact, at, outcome: Outcome::Refused });
+        true
+    }
+
+    /// A reset that a stack sends where a SYN meets a closed port has no number of its own (RFC 9293 §3.10.7.1), while
+    /// that of a connection has. FIN, NULL and Xmas are refused likewise, but there are fewer of them.
+    fn refuse_unseen(&mut self, now: Now, packet: &Packet<'_>, reset: &Tcp) {
+        let is_refusal = reset.flags.classic() == TcpFlags::RST | TcpFlags::ACK
+            && (reset.sequence, reset.window, reset.payload_length) == (0, 0, 0);
+        if !is_refusal || self.heard.contains(&packet.destination) || self.unseen.len() >= CAPACITY {
+            return;
+        }
+        let target = Endpoint { protocol: Protocol::Tcp, address: packet.source, port: reset.source_port };
+        let contact = Contact {
+            source: packet.destination,
+            source_port: reset.destination_port,
+            target,
+            kind: Kind::Syn,
+            flags: TcpFlags(TcpFlags::SYN),
+            has_ip_options: false,
+            is_cut_up: false,
+            fingerprint: Fingerprint::default(),
+            interface: 0,
+        };
+        self.unseen.push_back((now, contact));
     }
 }
 
@@ -337,9 +412,7 @@ fn protocol_of(number: u8) -> Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Kind;
-    use crate::scan::Fingerprint;
-    use crate::wire::TcpFlags;
+    use crate::wire::{Checksums, Decoder, FragmentLimits, Frame, Link, build};
 
     fn contact(number: u32) -> Contact {
         let target = Endpoint { protocol: Protocol::Tcp, address: "192.0.2.2".parse().unwrap(), port: 22 };
@@ -379,5 +452,72 @@ mod tests {
         }
         assert_eq!((answers.waiting.len(), answers.settle(Mono::default()).len()), (CAPACITY, 100));
         assert_eq!(answers.settle(Mono::default() + PATIENCE).len(), CAPACITY);
+    }
+
+    /// A segment between the contact's ends, from its source if `is_on` and from its target otherwise.
+    fn learn(answers: &mut Answers, second: u64, contact: &Contact, is_on: bool, flags: u8, sequence: u32) {
+        let (source, destination) = (contact.source, contact.target.address);
+        let (from, to) = (contact.source_port, contact.target.port);
+        let (source, destination, from, to) =
+            if is_on { (source, destination, from, to) } else { (destination, source, to, from) };
+        let segment = build::tcp(from, to, flags).sequence(sequence).acknowledgement(1).window(0);
+        let bytes = build::ip(source, destination, segment).bytes();
+        let mut decoder = Decoder::new(FragmentLimits::default(), [0; 16]);
+        let now = Now::default().later(Duration::from_secs(second));
+        let frame = Frame {
+            link: Link::RawIp,
+            bytes: &bytes,
+            wire_length: bytes.len(),
+            checksums: Checksums::Verify,
+        };
+        let packet = decoder.decode(now.mono, frame).unwrap();
+        answers.learn(now, &packet);
+    }
+
+    fn outcomes(answers: &mut Answers, second: u64) -> Vec<Outcome> {
+        let now = Mono::default() + Duration::from_secs(second);
+        answers.settle(now).iter().map(|settled| settled.outcome).collect()
+    }
+
+    const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
+    const REFUSAL: u8 = TcpFlags::RST | TcpFlags::ACK;
+
+    #[test]
+    fn a_handshake_is_broken_off_by_a_reset_right_after_the_answer_and_not_later() {
+        for (is_finished, sequence, expected) in
+            [(false, 1, Some(Outcome::BrokenOff)), (true, 1, None), (false, 700, None)]
+        {
+            let mut answers = Answers::new(Secret([9; 16]));
+            let contact = contact(0);
+            answers.wait(Now::default(), contact);
+            learn(&mut answers, 0, &contact, false, SYN_ACK, 5);
+            if is_finished {
+                learn(&mut answers, 0, &contact, true, TcpFlags::ACK, 1);
+            }
+            learn(&mut answers, 0, &contact, true, TcpFlags::RST, sequence);
+            learn(&mut answers, 0, &contact, true, TcpFlags::RST, sequence);
+            let told: Vec<Outcome> = [Outcome::Answered].into_iter().chain(expected).collect();
+            assert_eq!(outcomes(&mut answers, 0), told, "{is_finished} {sequence}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_alone_tells_that_somebody_has_asked_unless_he_is_heard() {
+        for (flags, sequence, is_heard, expected) in [
+            (REFUSAL, 0, false, vec![Outcome::OnlyRefused]),
+            (REFUSAL, 0, true, vec![]),
+            (REFUSAL, 77, false, vec![]),
+            (TcpFlags::RST, 0, false, vec![]),
+        ] {
+            let mut answers = Answers::new(Secret([9; 16]));
+            let contact = contact(0);
+            learn(&mut answers, 0, &contact, false, flags, sequence);
+            if is_heard {
+                learn(&mut answers, 1, &contact, true, TcpFlags::ACK, 9);
+            }
+            assert!(outcomes(&mut answers, 1).is_empty(), "he may be heard yet");
+            assert_eq!(answers.next_timeout().is_some(), !answers.unseen.is_empty());
+            assert_eq!(outcomes(&mut answers, 2), expected, "{flags:#x} {sequence} {is_heard}");
+        }
     }
 }

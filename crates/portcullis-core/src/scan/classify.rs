@@ -88,6 +88,15 @@ fn is_question(source: IpAddr, kind: u8) -> bool {
     }
 }
 
+/// Whether a packet answers an echo (RFC 792; RFC 4443 §4.2).
+pub(crate) fn is_echo_reply(packet: &Packet<'_>) -> bool {
+    match (packet.transport, packet.source) {
+        (Transport::Icmp { kind, .. }, IpAddr::V4(_)) => kind == 0,
+        (Transport::Icmp { kind, .. }, IpAddr::V6(_)) => kind == 129,
+        _ => false,
+    }
+}
+
 /// The kind of probe that these flags make.
 ///
 /// With RST it is an answer or the end of a connection, which is no probe, except for the mixes that no stack sends. With

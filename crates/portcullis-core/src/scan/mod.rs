@@ -99,7 +99,7 @@ impl Contact {
     }
 }
 
-/// How sure it is that a contact was no answer to something of ours.
+/// How sure it is that a contact was no answer to something of ours, surest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
     /// It began of itself.
@@ -109,6 +109,9 @@ pub enum Weight {
     /// It may be a late answer: UDP to the local ephemeral range. Erring towards doubt costs a later verdict on a
     /// scanner; erring the other way costs a friend.
     Doubtful,
+    /// A service answered, and the handshake was broken off without a word. Many a client does so once; only over many
+    /// addresses it is evidence.
+    HalfOpen,
 }
 
 /// A contact that found nothing: evidence against its source.

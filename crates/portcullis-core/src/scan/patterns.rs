@@ -32,6 +32,10 @@ const TWINS: usize = 2;
 /// dead services (say, two monitoring systems and a host whose services are down) have in common by chance.
 const COMPANIONS: usize = 10;
 
+/// So many more ports a source may have probed since the one that they are compared by: decoys take turns. Two scanners
+/// of the same make who probe the same ports in their own order have each port in common, but not at the same turn.
+const APART: u32 = 2;
+
 /// Sources that share the work have at most so many ports each; with more they are found one by one.
 const FEW: usize = 4;
 
@@ -66,6 +70,7 @@ pub(crate) struct Member {
 pub(crate) struct Patterns {
     moments: Bounded<Endpoint, Vec<Seen>>,
     companions: Sources<Companions>,
+    turns: Sources<Turns>,
     crowds: Bounded<Signature, Crowd>,
     belongings: Sources<Belonging>,
     /// Of the latest patterns, the number and how many belong to each.
@@ -79,6 +84,8 @@ pub(crate) struct Patterns {
 struct Seen {
     member: Member,
     at: Mono,
+    /// Which of its probes it was.
+    turn: u32,
     source_port: u16,
     sequence: u32,
     /// What else packets of one program have in common.
@@ -132,6 +139,22 @@ struct Belonging {
     last: Mono,
 }
 
+/// How many ports a source has probed.
+struct Turns {
+    count: u32,
+    last: Mono,
+}
+
+impl Memory for Turns {
+    fn suspicion(&self, now: Mono) -> u32 {
+        if now.since(self.last) > WINDOW { 0 } else { self.count }
+    }
+
+    fn last(&self) -> Mono {
+        self.last
+    }
+}
+
 impl Memory for Companions {
     fn suspicion(&self, now: Mono) -> u32 {
         if now.since(self.last) > WINDOW { 0 } else { (self.ports.len() + self.twins.len()) as u32 }
@@ -157,6 +180,7 @@ impl Patterns {
         Patterns {
             moments: Bounded::new(MOMENTS, secret),
             companions: Sources::new(SOURCES, secret),
+            turns: Sources::new(SOURCES, secret),
             crowds: Bounded::new(CROWDS, secret),
             belongings: Sources::new(SOURCES, secret),
             sizes: VecDeque::new(),
@@ -168,7 +192,7 @@ impl Patterns {
     /// A probe; which sources are scanners by what they have in common with others, that were not known to be. `number`
     /// is called for each new pattern.
     pub(crate) fn see(&mut self, unit: Prefix, probe: &Probe, mut number: impl FnMut() -> Id) -> Vec<Member> {
-        if probe.weight == Weight::Doubtful || !probe.contact.has_port() {
+        if matches!(probe.weight, Weight::Doubtful | Weight::HalfOpen) || !probe.contact.has_port() {
             return Vec::new();
         }
         let member = Member { unit, source: probe.contact.source };
@@ -195,6 +219,7 @@ impl Patterns {
         let own = Seen {
             member,
             at: now,
+            turn: 0,
             source_port: contact.source_port,
             sequence,
             make: (contact.kind, window, header_length),
@@ -208,11 +233,22 @@ impl Patterns {
         }
         let mut company: Vec<(Prefix, bool)> = Vec::new();
         let mut own = own;
+        let turns = self.turns.remember(now, member.unit, || Turns { count: 0, last: now });
+        turns.count = turns.count.saturating_add(1);
+        turns.last = now;
+        own.turn = turns.count;
         for seen in moment.iter_mut() {
             if !are_companions(seen, &own) {
                 continue;
             }
             let is_twin = are_twins(seen, &own, contact.target);
+            let has_gone_on = self
+                .turns
+                .get(&seen.member.unit)
+                .is_some_and(|turns| turns.count.saturating_sub(seen.turn) > APART);
+            if !is_twin && has_gone_on {
+                continue;
+            }
             own.has_company |= true;
             own.has_twin |= is_twin;
             // Each is told of it once in a moment, however many come.
@@ -272,7 +308,9 @@ impl Patterns {
             crowd.members.retain(|part| now.since(part.at) <= WINDOW);
             crowd.oldest = crowd.members.iter().map(|part| part.at).min().unwrap_or(now);
         }
-        let port = contact.target.port;
+        // The two ports of one stream are one (RFC 3550 §11).
+        let is_stream = contact.kind == Kind::Udp && contact.target.port >= 1024;
+        let port = if is_stream { contact.target.port & !1 } else { contact.target.port };
         let place = crowd.members.iter().position(|part| part.member.unit == member.unit);
         let is_news = match place {
             Some(place) => {

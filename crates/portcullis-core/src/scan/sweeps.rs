@@ -21,6 +21,9 @@ const CAPACITY: usize = 4096;
 /// Whom a sweep asked last, so that a question that is repeated does not count again.
 const LAST_KEPT: usize = 16;
 
+/// Hop limits that packets begin with, by every usual stack: no router was on the way.
+const NEARBY: [u8; 3] = [64, 128, 255];
+
 /// Who has asked whom.
 pub(crate) struct Sweeps {
     sources: Sources<Asked>,
@@ -47,6 +50,17 @@ impl Memory for Asked {
 impl Sweeps {
     pub(crate) fn new(secret: Secret) -> Sweeps {
         Sweeps { sources: Sources::new(CAPACITY, secret) }
+    }
+
+    /// `address` has answered `source`, who asked from nearby: so does whoever watches his neighbours.
+    pub(crate) fn answer(&mut self, source: &Prefix, address: IpAddr) -> bool {
+        let Some(asked) = self.sources.get_mut(source) else { return false };
+        let is_answered = |probe: &Probe| {
+            probe.contact.target.address == address && NEARBY.contains(&probe.contact.fingerprint.hop_limit)
+        };
+        let before = asked.first.len();
+        asked.first.retain(|probe| !is_answered(probe));
+        asked.first.len() < before
     }
 
     /// A question of `source`. The questions that count from now on: none while it may be nothing, all of them when it
@@ -87,6 +101,10 @@ mod tests {
     use crate::wire::TcpFlags;
 
     fn ask(sweeps: &mut Sweeps, second: u64, last_byte: u8) -> usize {
+        ask_from(sweeps, second, last_byte, 57)
+    }
+
+    fn ask_from(sweeps: &mut Sweeps, second: u64, last_byte: u8, hop_limit: u8) -> usize {
         let address = IpAddr::from([192, 0, 2, last_byte]);
         let source = "198.51.100.7".parse().unwrap();
         let contact = Contact {
@@ -97,7 +115,7 @@ mod tests {
             flags: TcpFlags::default(),
             has_ip_options: false,
             is_cut_up: false,
-            fingerprint: Fingerprint::default(),
+            fingerprint: Fingerprint { hop_limit, ..Fingerprint::default() },
             interface: 0,
         };
         let at = Now::default().later(Duration::from_secs(second));
@@ -119,5 +137,19 @@ mod tests {
             .into();
         assert_eq!(counts, [0, 0, 0, 0, 0, 5, 0, 0, 1, 1, 0]);
         assert_eq!(ask(&mut sweeps, 60 * 3600, 9), 0, "that was another day");
+    }
+
+    #[test]
+    fn neighbours_that_answer_a_neighbour_are_not_swept_and_others_are() {
+        for (hop_limit, expected) in [(64, 0), (255, 0), (57, 6)] {
+            let mut sweeps = Sweeps::new(Secret([1; 16]));
+            let source = "198.51.100.7".parse().unwrap();
+            let count = |last: u8| {
+                let count = ask_from(&mut sweeps, u64::from(last), last, hop_limit);
+                sweeps.answer(&source, IpAddr::from([192, 0, 2, last]));
+                count
+            };
+            assert_eq!((1..7).map(count).sum::<usize>(), expected, "{hop_limit}");
+        }
     }
 }

@@ -64,12 +64,14 @@ impl Capture {
     }
 
     fn packet(&mut self, from: &str, to: &str, payload: impl Into<Payload>) {
+        // The stranger is some routers away.
+        let hop_limit = if from == STRANGER { 57 } else { 64 };
         let packet = match (from.parse().unwrap(), to.parse().unwrap()) {
             (std::net::IpAddr::V4(from), std::net::IpAddr::V4(to)) => build::ip(from, to, payload),
             (std::net::IpAddr::V6(from), std::net::IpAddr::V6(to)) => build::ip(from, to, payload),
             _ => panic!("one family"),
         };
-        self.bytes(&packet.bytes());
+        self.bytes(&packet.hop_limit(hop_limit).bytes());
     }
 
     /// To the host, and perhaps its answer.

@@ -118,7 +118,8 @@ pub struct Settings {
     pub enough: Score,
     /// The clocks.
     pub clocks: Clocks,
-    /// How many sources are remembered.
+    /// How many sources are remembered. Each costs at most 4,512 bytes: 141 MiB for 32,768. The engine keeps two such
+    /// judges, of all and of proved sources: 282 MiB at the very worst.
     pub sources: usize,
     /// What flags weigh that no stack sends.
     pub odd_flags: Score,

@@ -168,7 +168,7 @@ impl Suspect {
         }
         let mut doubts = Doubts::default();
         // What no stack sends is no attempt to come for the service.
-        if has_just_stopped && !probe.contact.is_proved_by_flags() {
+        if has_just_stopped && !probe.contact.is_proved_by_flags() && probe.weight != Weight::HalfOpen {
             doubts = doubts.with(Doubt::JustStopped);
         }
         let sign = Sign::FirstClosed;
@@ -226,7 +226,8 @@ impl Suspect {
         let before = self.pieces.len();
         self.pieces.retain(|piece| {
             let contact = &piece.probe.contact;
-            contact.target != *endpoint || contact.is_proved_by_flags()
+            let is_met = piece.probe.weight == Weight::HalfOpen;
+            contact.target != *endpoint || contact.is_proved_by_flags() || is_met
         });
         let is_changed = self.pieces.len() < before;
         if is_changed {
@@ -325,6 +326,13 @@ fn sign<'a>(probe: &Probe, earlier: impl Iterator<Item = &'a Piece>) -> Sign {
         () if contact.kind == Kind::IcmpSweep => {
             if is_first || is_near {
                 Sign::Sweep
+            } else {
+                Sign::SweepFar
+            }
+        }
+        () if probe.weight == Weight::HalfOpen => {
+            if is_first || is_near {
+                Sign::HalfOpen
             } else {
                 Sign::SweepFar
             }

@@ -37,6 +37,8 @@ pub enum Sign {
     /// A new port at a new address far from all that he has tried, or one that nobody sweeps; also the web's, the names' and
     /// peer-to-peer ports there.
     Wandering,
+    /// A service at one more address, whose handshake was broken off.
+    HalfOpen,
     /// Flags that no stack sends.
     OddFlags,
     /// Ports out of sight.
@@ -77,6 +79,7 @@ impl Sign {
             Sign::Filled => "a known port at a known address",
             Sign::Beside => "another port at another address",
             Sign::Wandering => "another port at a distant address",
+            Sign::HalfOpen => "a service at one more address, and he broke the handshake off",
             Sign::OddFlags => "flags that no stack sends",
             Sign::Hidden => "its ports were hidden",
             Sign::LateAnswer => "it may be a late answer",
@@ -146,6 +149,12 @@ pub const TABLE: &[Row] = &[
         "Peer-to-peer programs try hundreds of peers that are gone, browsers race addresses that do not answer.",
     ),
     row(
+        Sign::HalfOpen,
+        0.80,
+        0.42,
+        "Who comes for a service finishes his handshakes; a browser breaks off a few whose answer comes too late.",
+    ),
+    row(
         Sign::OddFlags,
         0.50,
         0.04,
@@ -168,7 +177,7 @@ pub const TABLE: &[Row] = &[
     row(
         Sign::ToolSyn,
         0.60,
-        0.06,
+        0.065,
         "nmap's and masscan's raw SYNs: hardly a device is left that offers so small a window and no option beside.",
     ),
     row(Sign::Touched, 0.30, 0.50, "Scanners find services too, friends come for them."),
