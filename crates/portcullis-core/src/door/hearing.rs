@@ -346,7 +346,13 @@ impl Hearing {
                         mark = mark.or(door.map(|door| Mark { door, step: attempt.right }));
                         right.push(attempt);
                     }
-                    _ => rest.push(attempt),
+                    // Hit once more it is no further step, and as secret as before.
+                    Some(_) => {
+                        let door = self.turns.iter().find(|own| own.name == turn.door).map(|own| own.id);
+                        mark = mark.or(door.map(|door| Mark { door, step: attempt.right }));
+                        rest.push(attempt);
+                    }
+                    None => rest.push(attempt),
                 },
                 Goal::Way(_) | Goal::Turn(_) => rest.push(attempt),
             }
@@ -393,6 +399,11 @@ impl Hearing {
         let in_vain = standing.iter().find(|attempt| !self.is_guest(doors, knock.source, &attempt.goal));
         if let Some((attempt, door)) = in_vain.and_then(|own| Some((own, self.door(&own.goal)?))) {
             mark.get_or_insert(Mark { door, step: attempt.right });
+        }
+        // Nor is a port told that begins nothing, for want of room.
+        if mark.is_none() && knock.contact.is_some() && knock.is_local {
+            let own = |turns: &mut Turns| (!turns.at(now.wall, port).is_empty()).then_some(turns.id);
+            mark = self.turns.iter_mut().find_map(own).map(|door| Mark { door, step: 1 });
         }
         let is_excused = self.advance(now, doors, knock, knocker, identity, standing);
         self.fail(now, knock.source, doors, knocker, crowded, Why::Crowded);

@@ -187,6 +187,25 @@ fn no_record_of_a_rotating_knock_that_failed_names_its_ports() {
 }
 
 #[test]
+fn half_a_knock_that_is_sent_again_and_again_is_not_told_by_its_ports() {
+    for count in 1..=5 {
+        let mut story = Story::with(with(vec![rotating()]));
+        let knock = steps(&story, 1, 0);
+        let again: Vec<_> = (0..4).flat_map(|_| knock[..count].iter().copied()).collect();
+        let (told, _) = told_of(story, GUEST, &again);
+        assert!(
+            told.iter().any(|line| line.starts_with("scan")),
+            "he is told as a scanner in the end: {told:?}"
+        );
+        for (_, port) in knock {
+            let names =
+                |line: &str| line.split(|c: char| !c.is_ascii_digit()).any(|own| own == port.to_string());
+            assert!(!told.iter().any(|line| names(line)), "{count} of 6: {port} in {told:?}");
+        }
+    }
+}
+
+#[test]
 fn a_knock_waits_until_a_start_after_a_crash_would_refuse_it() {
     let mut story = Story::with(with(vec![rotating()]));
     story.engine.covered_until(story.now.wall + seconds(15));
