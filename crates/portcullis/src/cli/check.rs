@@ -7,7 +7,7 @@ use clap::Args;
 use super::output::print;
 use crate::config::{self, Checked, sample, standard_files};
 use crate::control::client::Failure;
-use crate::daemon::plan::DIRECTORY;
+use crate::daemon::plan::{DIRECTORY, check_access};
 use crate::exit::Exit;
 use crate::record::json;
 
@@ -35,7 +35,13 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
         None => standard_files(Path::new(DIRECTORY)),
     };
     let checked = files
-        .and_then(|files| config::check(&files))
+        .and_then(|files| {
+            let checked = config::check(&files)?;
+            if matches!(checked, Checked::Portcullis { .. }) {
+                check_access(&files)?;
+            }
+            Ok(checked)
+        })
         .map_err(|faults| Failure { exit: Exit::ConfigurationInvalid, message: faults.to_string() })?;
     print(&if arguments.json { json::text(&checked) } else { checked.to_string() })?;
     match checked {

@@ -14,8 +14,8 @@ use portcullis_sys::nftables::{DoorName, DoorRules, Doors, Guests, InterfaceName
 use portcullis_sys::sock_diag::Sockets;
 use tokio::sync::mpsc;
 
-pub(super) use self::locks::sequence;
 use self::locks::{Key, key};
+pub(super) use self::locks::{check, sequence};
 use super::doorkeeper::{DoorActions, Pace};
 use super::forwarding;
 use crate::causes;

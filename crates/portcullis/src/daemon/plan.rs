@@ -87,6 +87,21 @@ impl ModeBy {
     }
 }
 
+/// What `check` can say of the access files that `files` name: the same as a start, where it can read them.
+///
+/// # Errors
+/// Every fault that stops a start.
+pub fn check_access(files: &[PathBuf]) -> Result<(), Faults> {
+    let (config, _) = load_for_run(files)?;
+    let place = files.first().cloned().unwrap_or_default();
+    let fault = |own: &DoorConfig| {
+        let why = super::doors::check(own).err()?;
+        Some(Fault::of_file(&place, format!("door {}: {why}", own.name), "mend it, or take the door out"))
+    };
+    let faults: Vec<Fault> = config.doors.iter().filter_map(fault).collect();
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+}
+
 impl Plan {
     /// Reads the configuration.
     ///

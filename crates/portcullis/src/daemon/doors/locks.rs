@@ -82,6 +82,24 @@ pub(super) fn key(own: &DoorConfig, name: &Name) -> Result<Key, String> {
     }
 }
 
+/// What `check` can say of a door's access file, if this process can read it: where it can't, that says nothing of whether
+/// the program can.
+///
+/// # Errors
+/// As a start would say it.
+pub(in crate::daemon) fn check(own: &DoorConfig) -> Result<(), String> {
+    let DoorKind::Spa(kind) = &own.kind else { return Ok(()) };
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let Ok(place) = Place::of(&kind.users, credentials.as_deref()) else { return Ok(()) };
+    if std::fs::File::open(place.path()).is_err() {
+        return Ok(());
+    }
+    keep_out_of_dumps().map_err(|error| {
+        format!("this process can't be kept out of core dumps, so no key is read: {error}")
+    })?;
+    spa_users(&place, &kind.weak, &own.opens).map(drop)
+}
+
 /// The users of an access file, which is in the form of fwknop's access.conf. What a user may open is what he may have
 /// of the door's ports.
 fn spa_users(place: &Place, allowed: &[Weakness], opens: &Opens) -> Result<Vec<spa::access::User>, String> {
@@ -107,8 +125,21 @@ fn spa_users(place: &Place, allowed: &[Weakness], opens: &Opens) -> Result<Vec<s
             other_modes: stanza.weak.other_modes && is_allowed(Weakness::OtherModes),
             ..spa::access::Weak::default()
         };
-        stanza.user.tcp = common(&stanza.user.tcp, &opens.tcp);
-        stanza.user.udp = common(&stanza.user.udp, &opens.udp);
+        let asked = Opens { tcp: stanza.user.tcp.clone(), udp: stanza.user.udp.clone() };
+        stanza.user.tcp = common(&asked.tcp, &opens.tcp);
+        stanza.user.udp = common(&asked.udp, &opens.udp);
+        if stanza.user.tcp.is_empty() && stanza.user.udp.is_empty() {
+            let (path, line) = (place.path().display(), stanza.line);
+            let may = match asked.tcp.is_empty() && asked.udp.is_empty() {
+                true => "nothing".to_owned(),
+                false => asked.to_string(),
+            };
+            return Err(format!(
+                "{path}:{line}: {} may ask for {may}, and this door opens {opens}, so that no packet of his opens it; \
+                 change OPEN_PORTS below that line, or opens of the door",
+                stanza.user.name
+            ));
+        }
         users.push((stanza.line, stanza.user));
     }
     let lines: Vec<usize> = users.iter().map(|(line, _)| *line).collect();
@@ -157,6 +188,19 @@ pub(in crate::daemon) fn sequence(steps: &[WrittenStep], window: Duration) -> Re
 mod tests {
     use super::*;
     use crate::keys::make;
+
+    #[test]
+    fn a_user_who_may_ask_for_nothing_of_the_door_is_named_with_the_lines_to_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("access");
+        let keys = "KEY a-of more than 16 bytes\nHMAC_KEY b-of more than 16 bytes";
+        make::file(&path, &format!("# mine\nSOURCE ANY\nUSER anna\nOPEN_PORTS tcp/22\n{keys}\n")).unwrap();
+        let opens = Opens::read("tcp/8080").unwrap();
+        let said = spa_users(&Place::closed(&path), &[], &opens).map(drop).unwrap_err();
+        for word in ["access:2: anna", "may ask for tcp/22", "opens tcp/8080", "change OPEN_PORTS"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
 
     #[test]
     fn each_weak_setting_is_let_in_by_its_own_name_alone() {
