@@ -189,7 +189,7 @@ fn no_record_of_a_rotating_knock_that_failed_names_its_ports() {
 #[test]
 fn half_a_knock_that_is_sent_again_and_again_is_not_told_by_its_ports() {
     for count in 1..=5 {
-        let mut story = Story::with(with(vec![rotating()]));
+        let story = Story::with(with(vec![rotating()]));
         let knock = steps(&story, 1, 0);
         let again: Vec<_> = (0..4).flat_map(|_| knock[..count].iter().copied()).collect();
         let (told, _) = told_of(story, GUEST, &again);
