@@ -65,6 +65,10 @@ impl Engine {
         host: &mut dyn Host,
     ) {
         let id = self.ledger.next_id();
+        let is_kept_back = self.is_kept_back(now, &prefix, proof, host);
+        if !is_kept_back {
+            self.count_towards_the_brake(now, &prefix);
+        }
         let (how, term) = self.sentence(now, &prefix, proof);
         let decision = match (self.policy.grant(prefix, how, term), self.settings.mode) {
             (Err(protected), _) => {
@@ -72,7 +76,9 @@ impl Engine {
                 Decision::Protected(protected.why)
             }
             (Ok(_), Mode::Observe) => Decision::Observe,
-            (Ok(_), Mode::Enforce) if self.is_kept_back(&prefix, proof, host) => {
+            (Ok(_), Mode::Enforce) if is_kept_back => {
+                self.counters.kept_back += 1;
+                self.brake.keep_back(now.mono, prefix);
                 Decision::Protected(Protection::Peer)
             }
             (Ok(block), Mode::Enforce) => {
@@ -104,9 +110,7 @@ impl Engine {
         }
     }
 
-    /// How much, and how long. While the brake is on, who is not proved gets the shortest hold there is, whatever the
-    /// configuration says.
-    fn sentence(&mut self, now: Now, prefix: &Prefix, proof: Proof) -> (How, Option<Duration>) {
+    fn count_towards_the_brake(&mut self, now: Now, prefix: &Prefix) {
         if self.settings.mode == Mode::Enforce
             && self.view == View::Live
             && self.policy.protected(prefix).is_none()
@@ -114,6 +118,11 @@ impl Engine {
         {
             self.record(now, What::Brake(told));
         }
+    }
+
+    /// How much, and how long. While the brake is on, who is not proved gets the shortest hold there is, whatever the
+    /// configuration says.
+    fn sentence(&self, now: Now, prefix: &Prefix, proof: Proof) -> (How, Option<Duration>) {
         let how = match (proof, self.settings.answering.unproved) {
             (Proof::Missing, _) if self.brake.is_on() => {
                 return (How::Held, Some(self.settings.terms.hold));
@@ -124,15 +133,15 @@ impl Engine {
         (how, self.ledger.term(now, prefix, how))
     }
 
-    /// Whether the brake is on, and this one is connected with us. Who is proved is not spared: an idle connection to a
-    /// service would make him immune, and he could put the brake on himself.
-    fn is_kept_back(&mut self, prefix: &Prefix, proof: Proof, host: &mut dyn Host) -> bool {
-        let is_kept_back = proof == Proof::Missing && self.would_keep_back(prefix, host);
-        if is_kept_back {
-            self.counters.kept_back += 1;
-            self.brake.keep_back(*prefix);
-        }
-        is_kept_back
+    /// Whether the brake is on, and this one is connected with us, and has not been kept back for long. Who is proved, or
+    /// goes on, is not spared: an idle connection to a service would make him immune, and he could put the brake on
+    /// himself, and keep it on.
+    fn is_kept_back(&self, now: Now, prefix: &Prefix, proof: Proof, host: &mut dyn Host) -> bool {
+        proof == Proof::Missing
+            && self.view == View::Live
+            && self.settings.mode == Mode::Enforce
+            && self.brake.may_keep_back(now.mono, prefix)
+            && self.would_keep_back(prefix, host)
     }
 
     fn why(&self, id: Id, prefix: Prefix, case: &Case, term: Option<Duration>) -> String {

@@ -1,21 +1,25 @@
 //! The brake: when more sources are found scanning than there are scanners at a time, somebody forges them, or we err.
 //!
 //! It never switches protection off. While it is on, sources whose address is not proved get the shortest hold and
-//! nothing longer, those that are proved are banned as ever, and whoever has a connection with this host is kept back:
-//! neither held nor banned, and listed. It lets go by itself.
+//! nothing longer, those that are proved are banned as ever, and whoever has a connection with this host is kept back for
+//! a minute: neither held nor banned, and listed. If it goes on, he gets the shortest hold like everybody: his sessions go
+//! on, and a connection is no way to be immune. It lets go by itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::event;
 use crate::net::Prefix;
 use crate::time::Mono;
 
-/// Whom it has kept back is listed up to this many; all are kept back.
+/// So many are kept back; those who come then get the shortest hold.
 pub const KEPT_BACK: usize = 256;
 
-/// The time that the limit is meant for.
+/// The time that the limit is meant for, and for which a peer is kept back.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// So long it is remembered that a peer was kept back: he is not each time that the brake is put on.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// How it is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +42,17 @@ pub(super) struct Brake {
     filled: Mono,
     is_on: bool,
     blocks: u64,
+    /// Since it was put on.
     kept_back: BTreeSet<Prefix>,
+    /// Within the last hour, and since when.
+    peers: BTreeMap<Prefix, Mono>,
 }
 
 impl Brake {
     pub(super) fn new(settings: Settings) -> Brake {
-        let (blocks, kept_back) = (0, BTreeSet::new());
+        let (blocks, kept_back, peers) = (0, BTreeSet::new(), BTreeMap::new());
         let mut brake =
-            Brake { settings, tokens: 0, filled: Mono::default(), is_on: false, blocks, kept_back };
+            Brake { settings, tokens: 0, filled: Mono::default(), is_on: false, blocks, kept_back, peers };
         brake.tokens = brake.most();
         brake
     }
@@ -91,11 +98,20 @@ impl Brake {
         }
     }
 
+    /// Whether this one may be kept back, if he is connected with us.
+    pub(super) fn may_keep_back(&self, now: Mono, prefix: &Prefix) -> bool {
+        self.is_on
+            && match self.peers.get(prefix).map(|since| now.since(*since)) {
+                None => self.peers.len() < KEPT_BACK,
+                Some(age) => age <= MINUTE || age > HOUR,
+            }
+    }
+
     /// This one is connected with us, and not touched.
-    pub(super) fn keep_back(&mut self, prefix: Prefix) {
-        if self.kept_back.len() < KEPT_BACK {
-            self.kept_back.insert(prefix);
-        }
+    pub(super) fn keep_back(&mut self, now: Mono, prefix: Prefix) {
+        self.peers.retain(|_, since| now.since(*since) <= HOUR);
+        self.peers.entry(prefix).or_insert(now);
+        self.kept_back.insert(prefix);
     }
 
     /// When it is worth looking whether it may let go.
@@ -166,7 +182,10 @@ mod tests {
         for n in 2..50 {
             assert_eq!(brake.count(at(n)), None, "told once");
         }
-        brake.keep_back("192.0.2.1/32".parse().unwrap());
+        let peer = "192.0.2.1/32".parse().unwrap();
+        brake.keep_back(at(50), peer);
+        assert!(brake.may_keep_back(at(60_050), &peer) && !brake.may_keep_back(at(60_051), &peer));
+        assert!(brake.may_keep_back(at(3_600_051), &peer), "after an hour he is a friend again");
         assert_eq!(brake.tick(at(29_000)), None);
         let due = brake.next_timeout().unwrap();
         let told = brake.tick(due).unwrap();

@@ -25,12 +25,13 @@ const MOMENT: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// So many ports that two sources probed in the same moment, with the same numbers in the packets: one program sent both.
-/// A sequence number has 32 bits; that two stacks draw the same even once is no accident that happens.
-const TWINS: usize = 2;
+/// A sequence number has 32 bits; that two stacks draw the same even once is no accident that happens. It takes more than
+/// one or two, since whoever forges can have a friend held by so many packets in his name.
+const TWINS: usize = 4;
 
 /// So many ports that a source probed in the same moment as others of the same make, whatever the numbers: more than friends of several
 /// dead services (say, two monitoring systems and a host whose services are down) have in common by chance.
-const COMPANIONS: usize = 10;
+const COMPANIONS: usize = 16;
 
 /// So many more ports a source may have probed since the one that they are compared by: decoys take turns. Two scanners
 /// of the same make who probe the same ports in their own order have each port in common, but not at the same turn.
@@ -44,6 +45,9 @@ const CROWD: usize = 8;
 
 /// ... and so many different ports.
 const CROWD_PORTS: usize = 10;
+
+/// So many of them may have tried the same one, since some are dealt out again.
+const TWICE: usize = 2;
 
 /// Sources that share the work, as far as they are kept.
 const MEMBERS: usize = 64;
@@ -246,7 +250,8 @@ impl Patterns {
                 .turns
                 .get(&seen.member.unit)
                 .is_some_and(|turns| turns.count.saturating_sub(seen.turn) > APART);
-            if !is_twin && has_gone_on {
+            // Datagrams and INITs all look the same: without the same numbers they have nothing in common.
+            if !is_twin && (has_gone_on || own.make.1 == 0) {
                 continue;
             }
             own.has_company |= true;
@@ -322,21 +327,38 @@ impl Patterns {
                 crowd.members.push(Part { member, ports: vec![port], at: now, is_accused: false });
                 true
             }
-            None => false,
+            // Who is accused already, and then who came first, makes room: or a crowd of nobodies would hide the rest.
+            None => {
+                let least = (0..MEMBERS).min_by_key(|&place| {
+                    let part = &crowd.members[place];
+                    (!part.is_accused, part.ports.len(), part.at)
+                });
+                if let Some(place) = least {
+                    crowd.members[place] = Part { member, ports: vec![port], at: now, is_accused: false };
+                }
+                true
+            }
         };
         if !is_news || crowd.members.len() < CROWD {
             return Vec::new();
         }
-        // What no stack sends to open a connection is worth a look each time; what one might, from the second port on.
-        let least = if is_made_by_hand(probe) { 1 } else { 2 };
-        let takes_part = |part: &&mut Part| (least..=FEW).contains(&part.ports.len());
+        // What no stack sends to open a connection is worth a look each time. What half the world's stacks send is no
+        // likeness: from the third port on, which few friends have out of date.
+        let least = if is_made_by_hand(probe) { 1 } else { 3 };
+        // Work that is dealt out is hardly done twice: what many have tried is a dead service that they know.
+        let mut all: Vec<u16> = crowd.members.iter().flat_map(|part| part.ports.iter().copied()).collect();
+        all.sort_unstable();
+        let of_work: Vec<u16> = all
+            .chunk_by(|one, other| one == other)
+            .filter(|same| same.len() <= TWICE)
+            .map(|same| same[0])
+            .collect();
+        let takes_part = |part: &&mut Part| {
+            let own = part.ports.iter().filter(|port| of_work.binary_search(port).is_ok()).count();
+            own >= least && part.ports.len() <= FEW
+        };
         let parts: Vec<&mut Part> = crowd.members.iter_mut().filter(takes_part).collect();
-        let mut ports: Vec<u16> = parts.iter().flat_map(|part| part.ports.iter().copied()).collect();
-        let all = ports.len();
-        ports.sort_unstable();
-        ports.dedup();
-        // Work that is dealt out is hardly done twice.
-        if parts.len() < CROWD || ports.len() < CROWD_PORTS || ports.len() * 4 < all * 3 {
+        if parts.len() < CROWD || of_work.len() < CROWD_PORTS {
             return Vec::new();
         }
         let id = *crowd.id.get_or_insert_with(number);
@@ -484,15 +506,15 @@ mod tests {
     }
 
     #[test]
-    fn decoys_are_known_by_the_second_port_and_are_one_incident() {
+    fn decoys_are_known_by_the_fourth_port_and_are_one_incident() {
         let mut scene = Scene::new();
         let mut accused = Vec::new();
-        for port in 1..=3 {
+        for port in 1..=5 {
             accused.push(
                 (0..6).map(|source| scene.syn(u64::from(port) * 500, source, port, 77, 24)).sum::<usize>(),
             );
         }
-        assert_eq!(accused, [0, 6, 0]);
+        assert_eq!(accused, [0, 0, 0, 6, 0], "three forged packets in a friend's name hold nobody");
         assert!((0..6).all(|source| scene.of(source) == Some((Shape::Decoy, 6))));
         assert_eq!(scene.next, 1);
     }
@@ -541,15 +563,31 @@ mod tests {
         assert_eq!(accused.iter().sum::<usize>(), 20);
         assert_eq!(accused[..10], [0, 0, 0, 0, 0, 0, 0, 0, 0, 10]);
         assert_eq!(scene.of(19), Some((Shape::Distributed, 20)));
-        // With an ordinary stack behind it, each has to have tried two.
+        // With an ordinary stack behind it, each has to have tried three.
+        for (all, expected) in [(30, 0), (45, 15)] {
+            let mut scene = Scene::new();
+            let accused: usize = (0..all)
+                .map(|number| {
+                    let (source, port) = (number % 15, 100 + number as u16);
+                    scene.syn(u64::from(number) * 4000, source, port, number * 31, 40)
+                })
+                .sum();
+            assert_eq!(accused, expected);
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_nobodies_hides_none_of_those_who_come_later() {
         let mut scene = Scene::new();
-        let accused: usize = (0..30)
-            .map(|number| {
-                let (source, port) = (number % 15, 100 + number as u16);
-                scene.syn(u64::from(number) * 4000, source, port, number * 31, 40)
+        for source in 0..200 {
+            scene.syn(0, source, 9000, source * 31, 24);
+        }
+        let accused: usize = (0..40)
+            .map(|source| {
+                scene.syn(1000 + u64::from(source), 500 + source, 100 + source as u16, source * 31, 24)
             })
             .sum();
-        assert_eq!(accused, 15);
+        assert!(accused >= 20, "{accused}");
     }
 
     #[test]

@@ -65,7 +65,27 @@ fn who_is_connected_with_us_is_kept_back_and_listed() {
     assert_eq!(story.kernel, [prefix("198.51.100.66")]);
     let told = story.pass(seconds(60));
     assert!(told.contains(&"brake false [198.51.100.7/32]".to_owned()), "it lets go by itself: {told:?}");
-    assert_eq!(story.scan(friend, 1..=5).last().unwrap(), "hold 198.51.100.7/32 60s in force");
+    flood(&mut story, 20);
+    assert!(story.engine.kept_back().is_some());
+    assert_eq!(
+        story.scan(friend, 6..=10).last().unwrap(),
+        "hold 198.51.100.7/32 60s in force",
+        "who goes on is held like everybody: a connection is no way to be immune"
+    );
+}
+
+#[test]
+fn who_is_kept_back_does_not_keep_it_on() {
+    let mut story = with(Unproved::Hold);
+    flood(&mut story, 20);
+    for n in 0..25 {
+        let peer = format!("198.51.100.{n}");
+        story.services.peers.insert(peer.parse().unwrap());
+        story.pass(seconds(1));
+        story.scan(&peer, 1..=5);
+    }
+    story.pass(seconds(10));
+    assert!(story.engine.kept_back().is_none(), "half a minute after the last that counted it has let go");
 }
 
 #[test]

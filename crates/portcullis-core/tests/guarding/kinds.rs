@@ -399,7 +399,7 @@ fn the_pace_of_a_scan_gives_it_its_shape() {
 fn decoys_are_one_incident_whose_origin_is_unknown() {
     let mut capture = Capture::of_one_host();
     let sources = ["198.51.100.7", "198.51.100.8", "203.0.114.5"];
-    for port in 1..=3 {
+    for port in 1..=4 {
         for source in sources {
             let probe = build::tcp(51_000, port, SYN).sequence(0x1234_5678).options(&[2, 4, 5, 0xb4]);
             capture.packet(source, HERE, probe);

@@ -132,9 +132,12 @@ impl KernelHost {
     }
 
     /// Whether a socket is connected to exactly this source: its packets are no first contacts. Only what is or may
-    /// be part of a conversation is worth the question.
-    fn is_connected(&mut self, contact: &Contact) -> Result<bool, NetlinkError> {
-        let is_conversation = contact.is_mid_conversation() || contact.target.protocol == Protocol::Udp;
+    /// be part of a conversation is worth the question; and the beginning of one where a verdict hangs on it, since a
+    /// program that takes one connection and listens no more is a service too.
+    fn is_connected(&mut self, contact: &Contact, freshness: Freshness) -> Result<bool, NetlinkError> {
+        let is_conversation = contact.is_mid_conversation()
+            || contact.target.protocol == Protocol::Udp
+            || freshness == Freshness::Fresh;
         if !is_conversation {
             return Ok(false);
         }
@@ -189,7 +192,7 @@ impl Host for KernelHost {
             }
         };
         let answer = match is_service {
-            Ok(false) => self.is_connected(contact),
+            Ok(false) => self.is_connected(contact, freshness),
             known => known,
         };
         let is_service = answer.as_ref().is_ok_and(|found| *found);
