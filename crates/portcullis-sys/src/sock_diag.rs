@@ -4,6 +4,7 @@
 //! sockets bound to a device mean here what they mean to a packet. About 3 µs a question, without allocation.
 //! The layout of questions and answers is that of `include/uapi/linux/inet_diag.h`.
 
+mod ended;
 mod sessions;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,6 +15,7 @@ use crate::netlink::message::{HEADER, Message, u16_be};
 use crate::netlink::socket::Socket;
 use crate::netlink::{NetlinkError, Request};
 
+pub use self::ended::Ended;
 pub use self::sessions::{Session, Sessions};
 
 /// `TCP_LISTEN` of `include/net/tcp_states.h`; SCTP uses the same number.

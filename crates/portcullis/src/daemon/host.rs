@@ -12,7 +12,7 @@ use portcullis_core::time::Mono;
 use portcullis_sys::conntrack::Conntrack;
 use portcullis_sys::filter::FilterSpec;
 use portcullis_sys::netlink::NetlinkError;
-use portcullis_sys::sock_diag::Sockets;
+use portcullis_sys::sock_diag::{Ended, Sockets};
 
 use super::mute::Mute;
 
@@ -40,6 +40,9 @@ pub struct KernelHost {
     protocols: Mute,
     is_mute_changed: bool,
     conversations: Conversations,
+    /// What of a short connection is gone before it is looked for. A kernel that can't tell leaves such a guest to
+    /// what the socket tables still show.
+    ended: Option<Ended>,
     failures: u64,
     disregards_services: bool,
 }
@@ -61,6 +64,7 @@ impl KernelHost {
             protocols: Mute::of_protocols(),
             is_mute_changed: false,
             conversations: Conversations::default(),
+            ended: Ended::open().ok(),
             failures: 0,
             disregards_services: false,
         })
@@ -74,6 +78,18 @@ impl KernelHost {
     /// It is so late now; answers grow old by it.
     pub fn set_time(&mut self, now: Mono) {
         self.now = now;
+        self.hear_of_ends();
+    }
+
+    /// Notes whose connections have ended: packets of theirs may still wait to be judged.
+    fn hear_of_ends(&mut self) {
+        let (conversations, now) = (&mut self.conversations, self.now);
+        let Some(ended) = &mut self.ended else { return };
+        let heard = ended.drain(|session| {
+            let (address, port) = (session.local.ip(), session.local.port());
+            conversations.note(now, session.remote.ip(), Endpoint { protocol: Protocol::Tcp, address, port });
+        });
+        self.failures += u64::from(heard.is_err());
     }
 
     /// What is to be left out of the filter, where that has changed since the last call.
@@ -132,21 +148,23 @@ impl KernelHost {
     }
 
     /// Whether a socket is connected to exactly this source: its packets are no first contacts. Only what is or may
-    /// be part of a conversation is worth the question; and the beginning of one where a verdict hangs on it, since a
-    /// program that takes one connection and listens no more is a service too.
-    fn is_connected(&mut self, contact: &Contact, freshness: Freshness) -> Result<bool, NetlinkError> {
+    /// be part of a conversation is worth the question; so is what may have begun one, with a listener that took one
+    /// guest and was gone before it was looked for.
+    fn is_connected(&mut self, contact: &Contact) -> Result<bool, NetlinkError> {
         let is_conversation = contact.is_mid_conversation()
-            || contact.target.protocol == Protocol::Udp
-            || freshness == Freshness::Fresh;
+            || contact.kind == Kind::Syn
+            || contact.target.protocol == Protocol::Udp;
         if !is_conversation {
             return Ok(false);
         }
         let from = (contact.source, contact.source_port);
         if self.sockets.connection_exists(contact.target, from, contact.interface)? {
-            self.conversations.note(self.now, contact);
+            self.conversations.note(self.now, contact.source, contact.target);
             return Ok(true);
         }
-        Ok(contact.is_mid_conversation() && self.conversations.had(self.now, contact))
+        // What has ended just now may not have been heard of.
+        self.hear_of_ends();
+        Ok(contact.target.protocol == Protocol::Tcp && self.conversations.had(self.now, contact))
     }
 }
 
@@ -192,12 +210,12 @@ impl Host for KernelHost {
             }
         };
         let answer = match is_service {
-            Ok(false) => self.is_connected(contact, freshness),
+            Ok(false) => self.is_connected(contact),
             known => known,
         };
         let is_service = answer.as_ref().is_ok_and(|found| *found);
         if is_service && contact.kind == Kind::Syn {
-            self.conversations.note(self.now, contact);
+            self.conversations.note(self.now, contact.source, contact.target);
         }
         let port = contact.target.port;
         self.is_mute_changed |= match contact.kind {
@@ -259,15 +277,17 @@ struct Conversations {
 const CONVERSATION: Duration = Duration::from_secs(3600);
 
 impl Conversations {
-    fn note(&mut self, now: Mono, contact: &Contact) {
+    fn note(&mut self, now: Mono, source: IpAddr, target: Endpoint) {
         if self.last.len() >= REMEMBERED {
             self.last.clear();
         }
-        self.last.insert((contact.source, contact.target), now);
+        self.last.insert((source, target), now);
     }
 
     fn had(&self, now: Mono, contact: &Contact) -> bool {
-        self.last.get(&(contact.source, contact.target)).is_some_and(|at| now.since(*at) < CONVERSATION)
+        // A SYN begins something new; it belongs to what has ended only if it has waited here meanwhile.
+        let within = if contact.kind == Kind::Syn { RECENT } else { CONVERSATION };
+        self.last.get(&(contact.source, contact.target)).is_some_and(|at| now.since(*at) < within)
     }
 }
 

@@ -57,7 +57,7 @@ fn listening_sees_finished_connections_and_datagrams_and_says_what_it_misses() {
     send_datagrams(&lab, "10.77.0.12");
     let told = guard.wait_for(SOON, |event| event["event"] == "scan");
     assert_eq!((&told["source"], &told["kinds"]), (&json!("10.77.0.12"), &json!(["udp"])));
-    assert_eq!(told["ports"], json!([2001, 2002, 2003, 2004, 2005]));
+    assert_eq!(told["ports"], json!([2001, 2002, 2003, 2004]));
     for port in 2001..=2008 {
         let trap = SocketAddr::new(lab.victim4().into(), port);
         lab.attacker.enter(|| TcpStream::connect_timeout(&trap, SOON)).unwrap();
@@ -79,7 +79,7 @@ fn ports_that_are_taken_are_left_to_their_service() {
     });
     send_datagrams(&lab, "10.77.0.1");
     let told = guard.wait_for(SOON, |event| event["event"] == "scan");
-    assert_eq!(told["ports"], json!([2001, 2002, 2004, 2005, 2006]));
+    assert_eq!(told["ports"], json!([2001, 2002, 2004, 2005]));
 }
 
 #[test]
