@@ -333,17 +333,17 @@ fn without_second(line: &str) -> String {
 fn paths_without_a_root_are_meant_from_where_knockd_meant_them() {
     let Some(host) = host() else { return };
     for program in [Program::Original, Program::Ours] {
-        host.lab.victim.run(&["mkdir", "-p", "/run/work"]);
-        for file in ["/run/work/own.log", "/run/own.pid"] {
+        host.lab.victim.run(&["mkdir", "-p", "/run/place"]);
+        for file in ["/run/place/own.log", "/run/own.pid"] {
             host.lab.victim.run(&["rm", "-f", file]);
         }
-        host.write("/run/work/once", " 7000,8000\n 7100,8100\n");
-        host.write("/run/work/own.conf", "[options]\nLogFile = own.log\n[S]\none_time_sequences = once\n");
+        host.write("/run/place/once", " 7000,8000\n 7100,8100\n");
+        host.write("/run/place/own.conf", "[options]\nLogFile = own.log\n[S]\none_time_sequences = once\n");
         let start = Host::words(program);
         let program_words =
             start.iter().take_while(|word| *word != "-i").cloned().collect::<Vec<_>>().join(" ");
         let line = format!(
-            "cd /run/work; {program_words} -d -i eth0 -c own.conf -p run/own.pid; echo returned $?; read -r line"
+            "cd /run/place; {program_words} -d -i eth0 -c own.conf -p run/own.pid; echo returned $?; read -r line"
         );
         let mut command = host.lab.victim.command("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", &line]);
@@ -352,10 +352,10 @@ fn paths_without_a_root_are_meant_from_where_knockd_meant_them() {
         running.wait_for_line(SOON, |line| line == "returned 0");
         wait_until(SOON, &format!("{program:?} to hear"), || {
             host.guest("knock -d 20 10.77.0.2 7000 8000");
-            host.read("/run/work/own.log").contains("S: OPEN SESAME").then_some(())
+            host.read("/run/place/own.log").contains("S: OPEN SESAME").then_some(())
         });
         wait_until(SOON, &format!("{program:?} to strike it where it was called"), || {
-            (host.read("/run/work/once") == "#7000,8000\n 7100,8100\n").then_some(())
+            (host.read("/run/place/once") == "#7000,8000\n 7100,8100\n").then_some(())
         });
         assert!(host.read("/run/own.pid").trim().parse::<u32>().is_ok(), "{program:?}: from /");
     }
